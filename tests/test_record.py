@@ -1,0 +1,58 @@
+"""Rule 1: one writer."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from trio_sessions import State
+from trio_sessions._lifecycle import Event
+from trio_sessions._record import ForeignWriteError, SessionRecord
+from trio_sessions._route import Route
+
+ROUTE = Route(relayer="0x" + "1" * 40)
+
+
+async def test_only_the_owning_task_writes() -> None:
+    record = SessionRecord(ROUTE)
+
+    async def own(task_status: trio.TaskStatus[None]) -> None:
+        record.claim()
+        task_status.started()
+        record.attempts = 1
+        record.apply(Event.OPENED)
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(own)
+        await trio.testing.wait_all_tasks_blocked()
+        before = record.snapshot()
+        for name in ("state", "reason", "destination", "listener", "opened_at", "grace_ends_at", "attempts"):
+            with pytest.raises(ForeignWriteError, match=name):
+                setattr(record, name, None)
+        with pytest.raises(ForeignWriteError):
+            record.apply(Event.END)
+        with pytest.raises(ForeignWriteError, match="owner already"):
+            record.claim()
+        assert record.snapshot() == before
+        assert before.state is State.ACTIVE
+        nursery.cancel_scope.cancel()
+
+
+async def test_nobody_writes_before_the_owner_came() -> None:
+    record = SessionRecord(ROUTE)
+    with pytest.raises(ForeignWriteError):
+        record.apply(Event.OPENED)
+    assert record.snapshot().state is State.OPENING
+
+
+async def test_a_snapshot_is_frozen_and_does_not_follow() -> None:
+    record = SessionRecord(ROUTE)
+    record.claim()
+    snapshot = record.snapshot()
+    record.apply(Event.OPENED)
+    assert snapshot.state is State.OPENING
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        snapshot.state = State.CLOSED  # type: ignore[misc]
