@@ -411,6 +411,10 @@ def test_pending_is_the_longest_end_that_some_rest_makes_a_header(stream: bytes)
 @example(HELLO_HEADER.replace(b" 7 ", b" 7_7 ") + b"\0")
 @example(HELLO_HEADER.replace(b" 7 ", b"  ") + b"\0")
 @example(HELLO_HEADER.replace(b" 42 ", b" 4a ") + b"\0")
+@example(HELLO_HEADER.replace(b" 42 ", b"  ") + b"\0")
+@example(HELLO_HEADER[:-1] + b"a\0")
+@example(HELLO_HEADER[:-2] + b"_1\0")
+@example(HELLO_HEADER[:-13] + b"\0")
 @example(HELLO_HEADER.replace(b" 42 ", b" " + b"4" * 21 + b" ") + b"\0")
 def test_what_was_read_before_does_not_change_what_is_read(datagram: bytes) -> None:
     """The fast path, which a decoder takes once it has read a message, is only that."""
