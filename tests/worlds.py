@@ -1,0 +1,66 @@
+"""What most tests need: a simulated node in memory, a client of it, and a pool or a node of ours on top.
+
+The oracle is always the simulator (``world.sim.node``), never our own view.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
+
+from trio_sessions import Hoprd, PoolOptions, Session, SessionPool, State, open_pool
+from trio_sessions.simulator import MemoryNode, SimulatorConfig, open_memory_node, parse_fault
+
+#: A well-formed address that no simulated node has.
+NOBODY = "0x" + "ee" * 20
+
+
+@attrs.define
+class World:
+    """A node in memory, a client and, where asked for, a pool."""
+
+    sim: MemoryNode
+    hoprd: Hoprd
+
+    @property
+    def relayers(self) -> tuple[str, ...]:
+        """The node's relayers."""
+        return self.sim.node.relayers
+
+    def events(self, *kinds: str) -> list[tuple[float, str]]:
+        """When the node saw what, of these kinds; all when none are named."""
+        return [(event.time, event.kind) for event in self.sim.node.events if not kinds or event.kind in kinds]
+
+    @asynccontextmanager
+    async def pool(self, options: PoolOptions | None = None, seed: int = 0) -> AsyncIterator[SessionPool]:
+        """A pool on the node, with a seeded source of jitter."""
+        async with open_pool(self.hoprd, options, rng=random.Random(seed), connect=self.sim.connect) as pool:
+            yield pool
+
+    def assert_nothing_left(self, strangers: int = 0) -> None:
+        """The node lists no listener of ours, and all strangers'; we hold no socket."""
+        assert len(self.sim.node.listeners()) == strangers
+        assert self.sim.open_sockets == 0
+
+
+@asynccontextmanager
+async def memory_world(config: SimulatorConfig | None = None) -> AsyncIterator[World]:
+    """A node in memory and a client of it."""
+    async with (
+        open_memory_node(config) as sim,
+        Hoprd(sim.url, token=sim.token, transport=sim.transport) as hoprd,
+    ):
+        yield World(sim, hoprd)
+
+
+def state_of(session: Session) -> State:
+    """The state now: through a call, since the type checker takes a property to be what it was a line before."""
+    return session.info.state
+
+
+def faulty(*faults: str) -> SimulatorConfig:
+    """A node with these faults armed from the start."""
+    return SimulatorConfig(faults=tuple(parse_fault(fault) for fault in faults))

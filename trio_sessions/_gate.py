@@ -1,0 +1,146 @@
+"""When a POST may go out: the backoff of its route, the pool's brake while the node is down, and a steady pace.
+
+The gate holds up only sessions that are being opened; an open one never meets it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from math import inf
+
+import trio
+
+from trio_sessions._backoff import Backoff
+from trio_sessions._errors import (
+    CannotPinRelayerError,
+    InvalidInputError,
+    NodeError,
+    NodeUnavailableError,
+    NotReadyError,
+    OutcomeUnknownError,
+    RejectedError,
+    SessionsError,
+    UnauthorizedError,
+)
+
+__all__ = ["Gate", "is_final", "is_outage"]
+
+_log = logging.getLogger("trio_sessions.gate")
+
+#: Waits of one route after a failed open, and of all while the node is down; seconds.
+_ROUTE_BACKOFF = (1.0, 60.0)
+_BRAKE_BACKOFF = (0.5, 15.0)
+#: While the node stays down there is one log line in this time, seconds.
+_LOG_INTERVAL = 60.0
+#: What the daemon says when it has not come up yet, or never will open such a session (contract §2.1); by substring.
+_NOT_READY = "not ready"
+_LOOPBACK = "loopback sessions are not allowed"
+
+
+def is_outage(error: SessionsError) -> bool:
+    """Whether ``error`` says that the node as a whole takes no session now, whatever the relayer."""
+    if isinstance(error, RejectedError):
+        return _NOT_READY in error.text
+    return isinstance(error, NodeUnavailableError | NotReadyError)
+
+
+def is_final(error: SessionsError) -> bool:
+    """Whether the same request would fail the same way again, until somebody changes something."""
+    if isinstance(error, RejectedError):
+        # Without a status word it is the web framework that refused the body: it would again.
+        return error.word is None or _LOOPBACK in error.text
+    return isinstance(error, UnauthorizedError | CannotPinRelayerError | InvalidInputError)
+
+
+class Gate:
+    """Lets POSTs of sessions through: each route after its backoff, all at a steady pace, none while the node is down.
+
+    While it is down, one of those who wait asks ``check`` again and again, which answers whether the node is up; the
+    others wait for that one.
+    """
+
+    def __init__(self, check: Callable[[], Awaitable[bool]], *, opens_per_second: float, rng: random.Random) -> None:
+        self._check = check
+        self._interval = 1 / opens_per_second
+        self._rng = rng
+        self._next_slot = -inf
+        self._backoffs: dict[Hashable, Backoff] = {}
+        self._not_before: dict[Hashable, float] = {}
+        self._down_since: float | None = None
+        self._brake = Backoff(*_BRAKE_BACKOFF, rng)
+        self._probing = False
+        #: Set when whoever asks on behalf of all has an answer, or was cancelled.
+        self._released = trio.Event()
+        self._logged_at = -inf
+
+    def retry_in(self, key: Hashable) -> float:
+        """Seconds until the gate lets a POST of this route through again."""
+        return max(0.0, self._not_before.get(key, -inf) - trio.current_time())
+
+    async def wait(self, key: Hashable) -> None:
+        """Wait until a POST of this route may go out; always a checkpoint."""
+        await trio.sleep_until(self._not_before.get(key, -inf))
+        while True:
+            while self._down_since is not None:
+                await self._wait_for_node()
+            slot = max(self._next_slot, trio.current_time())
+            self._next_slot = slot + self._interval
+            await trio.sleep_until(slot)
+            if self._down_since is None:
+                return
+
+    async def _wait_for_node(self) -> None:
+        if self._probing:
+            await self._released.wait()
+            return
+        self._probing = True
+        self._released = trio.Event()
+        try:
+            while self._down_since is not None:
+                await trio.sleep(self._brake.next())
+                await self._probe()
+        finally:
+            self._probing = False
+            self._released.set()
+
+    async def _probe(self) -> None:
+        try:
+            is_up = await self._check()
+        except NodeError as error:
+            if is_outage(error) or isinstance(error, OutcomeUnknownError):
+                self._node_failed(error)
+                return
+            # Something answers: what is wrong with it, a POST will tell.
+            is_up = True
+        if is_up:
+            self._node_answered()
+
+    def failed(self, key: Hashable, error: SessionsError) -> None:
+        """A POST of this route failed: make the next one wait, or all of them when the node is down."""
+        if is_outage(error):
+            self._node_failed(error)
+            return
+        backoff = self._backoffs.setdefault(key, Backoff(*_ROUTE_BACKOFF, self._rng))
+        self._not_before[key] = trio.current_time() + backoff.next()
+
+    def succeeded(self, key: Hashable) -> None:
+        """A POST of this route worked."""
+        self._backoffs.pop(key, None)
+        self._not_before.pop(key, None)
+        self._node_answered()
+
+    def _node_failed(self, error: SessionsError) -> None:
+        now = trio.current_time()
+        if self._down_since is None:
+            self._down_since = now
+        if now >= self._logged_at + _LOG_INTERVAL:
+            self._logged_at = now
+            _log.warning("the node takes no sessions since %.0f s, trying on: %s", now - self._down_since, error)
+
+    def _node_answered(self) -> None:
+        if self._down_since is not None:
+            _log.info("the node is back after %.0f s", trio.current_time() - self._down_since)
+        self._down_since = None
+        self._brake.reset()

@@ -1,0 +1,335 @@
+"""The janitor: the one owner of every POST and DELETE of a listener.
+
+Its tasks outlive the sessions by the stop timeout, shielded and with that deadline. A session only waits for what the
+janitor does, so it can be cancelled at any checkpoint and nothing is lost: from the moment that a POST may have made a
+listener until the node confirms it gone, exactly one of session and janitor answers for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from math import inf
+
+import trio
+
+from trio_sessions._backoff import Backoff
+from trio_sessions._budget import open_budget
+from trio_sessions._errors import (
+    MalformedReplyError,
+    NodeError,
+    OutcomeUnknownError,
+    ServerFailureError,
+    SessionsError,
+    UnauthorizedError,
+)
+from trio_sessions._hoprd import Hoprd
+from trio_sessions._listeners import Claim, ListenerEvent, ListenerState
+from trio_sessions._listing import Listing, Lookup
+from trio_sessions._model import Listener, ListenerKey, SessionRequest
+
+__all__ = ["Janitor"]
+
+_log = logging.getLogger("trio_sessions.janitor")
+
+#: Waits between tries of a DELETE, and between looks for a listener whose POST had no reply; seconds.
+_CLOSE_RETRY = (0.2, 30.0)
+_LOOK_AGAIN = (0.5, 10.0)
+#: Of the stop timeout, the share that POSTs under way may take: what is left is for closing what they made.
+_POST_SHARE = 0.5
+#: A listener that vanished is looked out for this long, seconds: the node ends an idle one within 203 s anyhow
+#: (contract §3.5), so one that a lying list had hidden cannot come back later.
+_GHOST_PERIOD = 210.0
+
+
+class Janitor:
+    """Opens and closes listeners, a bounded number at a time, until :meth:`finish` or the deadline of a stop."""
+
+    def __init__(
+        self,
+        hoprd: Hoprd,
+        lookup: Lookup,
+        *,
+        max_opens: int,
+        max_closes: int,
+        close_timeout: float,
+        rng: random.Random,
+    ) -> None:
+        self._hoprd = hoprd
+        self._lookup = lookup
+        self._close_timeout = close_timeout
+        self._rng = rng
+        self._open_slots = trio.CapacityLimiter(max_opens)
+        self._close_slots = trio.CapacityLimiter(max_closes)
+        #: Every claim that is neither gone nor left, in the order of their making.
+        self._claims: dict[Claim, None] = {}
+        #: The claims that have a listener: registered ones and those being closed.
+        self._held: dict[ListenerKey, Claim] = {}
+        #: When a key of ours was registered or let go last: a list from before then says nothing of it.
+        self._changed: dict[ListenerKey, float] = {}
+        self._ghosts: dict[ListenerKey, tuple[float, Claim]] = {}
+        self._left: list[Claim] = []
+        self._scope = trio.CancelScope(shield=True)
+        self._finish = trio.Event()
+        self._work: trio.Nursery | None = None
+        self._posts: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Work until :meth:`finish` was called and all is settled, or until the deadline of :meth:`stop`."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as self._work:
+                    await self._work.start(self._run_posts)
+                    task_status.started()
+                    await self._finish.wait()
+        finally:
+            self._work = None
+            for claim in list(self._claims):
+                self._give_up(claim)
+
+    async def _run_posts(self, *, task_status: trio.TaskStatus[None]) -> None:
+        # In a nursery of their own, since at a stop POSTs get less time than DELETEs.
+        try:
+            async with trio.open_nursery() as self._posts:
+                task_status.started()
+                await self._finish.wait()
+        finally:
+            self._posts = None
+
+    def stop(self, timeout: float) -> None:
+        """Be done in ``timeout`` seconds; what is not settled by then is left, and named."""
+        now = trio.current_time()
+        self._scope.deadline = min(self._scope.deadline, now + timeout)
+        if self._posts is not None:
+            self._posts.cancel_scope.deadline = now + timeout * _POST_SHARE
+
+    def finish(self) -> None:
+        """No more claims will come: :meth:`run` may end as soon as all are settled."""
+        self._finish.set()
+
+    @property
+    def left(self) -> tuple[Claim, ...]:
+        """What could not be settled: known listeners, and POSTs whose outcome stayed unknown."""
+        return tuple(self._left)
+
+    @property
+    def backlog(self) -> int:
+        """Listeners that are to be closed, or to be looked for."""
+        return sum(claim.state in (ListenerState.CLOSING, ListenerState.UNKNOWN) for claim in self._claims)
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether :meth:`review` has something to look for."""
+        return bool(self._ghosts or self._changed)
+
+    def open(self, request: SessionRequest, route: str) -> Claim:
+        """Begin to open a listener; ``answered`` of the claim is set when the outcome is known.
+
+        Whoever calls this must call :meth:`release` in the end, whatever the outcome.
+        """
+        claim = Claim(request, route)
+        self._claims[claim] = None
+        if self._posts is None:
+            self._give_up(claim)
+        else:
+            self._posts.start_soon(self._post, claim)
+        return claim
+
+    def release(self, claim: Claim, *, look_first: bool = False) -> None:
+        """Nobody wants the claim's listener any more: close it, now or as soon as it is known. Never waits."""
+        claim.abandoned = True
+        if claim.state is ListenerState.REGISTERED:
+            claim.look_first = look_first
+            claim.apply(ListenerEvent.RELEASED)
+            self._close(claim)
+
+    def review(self, listing: Listing) -> None:
+        """Close every listener that had vanished and is there again; forget what is too old to matter."""
+        for key, (until, claim) in list(self._ghosts.items()):
+            if listing.started_at > until:
+                del self._ghosts[key]
+            elif claim.listener is not None and listing.has(claim.listener):
+                del self._ghosts[key]
+                _log.warning("listener %s had vanished from the node's list and is back: closing it", key)
+                again = Claim(claim.request, claim.route, ListenerState.CLOSING, listener=claim.listener)
+                again.answered.set()
+                self._claims[again] = None
+                self._held[key] = again
+                self._close(again)
+        for key, changed in list(self._changed.items()):
+            if changed < listing.started_at - _GHOST_PERIOD:
+                del self._changed[key]
+
+    async def _post(self, claim: Claim) -> None:
+        try:
+            async with self._open_slots:
+                if claim.abandoned:
+                    self._give_up(claim)
+                    return
+                # One look before the first POST, so that what was there already is never taken for ours.
+                claim.before = await self._lookup.since(-inf)
+                claim.posted_at = trio.current_time()
+                claim.apply(ListenerEvent.POST)
+                listener = await self._hoprd.open_session(claim.request)
+        except trio.Cancelled:
+            self._post_failed(claim, None, unknown=claim.state is ListenerState.POSTING)
+            raise
+        except (OutcomeUnknownError, MalformedReplyError, ServerFailureError) as error:
+            # Sent, and perhaps done: a reply that makes no sense, or a failure of a proxy, tells as little as none.
+            self._post_failed(claim, error, unknown=claim.state is ListenerState.POSTING)
+        except SessionsError as error:
+            self._post_failed(claim, error, unknown=False)
+        else:
+            # No checkpoint between the reply and this: the claim owns the listener from here on.
+            self._register(claim, listener)
+        finally:
+            claim.answered.set()
+
+    def _register(self, claim: Claim, listener: Listener) -> None:
+        holder = self._held.get(listener.key)
+        if holder is not None:
+            # Two sockets share the port (contract §3.2). A DELETE of ours would hit the holder, so there is none.
+            error = MalformedReplyError(
+                "POST",
+                "/api/v4/session/udp",
+                f"{listener.key} belongs to the session via {holder.route}",
+                where="$.port",
+            )
+            _log.error("the node handed out a listener that is in use: %s", error)
+            claim.error = error
+            claim.apply(ListenerEvent.REFUSED)
+            self._claims.pop(claim, None)
+            return
+        claim.before = None
+        claim.listener = listener
+        claim.apply(ListenerEvent.OPENED)
+        self._held[listener.key] = claim
+        self._changed[listener.key] = trio.current_time()
+        if claim.abandoned:
+            self.release(claim)
+
+    def _post_failed(self, claim: Claim, error: SessionsError | None, *, unknown: bool) -> None:
+        claim.error = error
+        if unknown:
+            claim.apply(ListenerEvent.REPLY_LOST)
+            _log.warning("the reply to a POST of a session via %s is lost: looking for its listener", claim.route)
+            self._start(self._settle, claim)
+            return
+        if claim.state is ListenerState.POSTING:
+            claim.apply(ListenerEvent.REFUSED)
+        elif claim.state is ListenerState.INTENT:
+            claim.apply(ListenerEvent.GIVEN_UP)
+        self._claims.pop(claim, None)
+
+    async def _settle(self, claim: Claim) -> None:
+        """Find out what became of a POST without a reply: look until it is known or cannot happen any more."""
+        request = claim.request
+        until = claim.posted_at + open_budget(request.forward.length, request.back.length, balancer=True)
+        pause = Backoff(*_LOOK_AGAIN, self._rng)
+        while True:
+            await trio.sleep(pause.next())
+            try:
+                listing = await self._lookup.since(trio.current_time())
+            except UnauthorizedError as error:
+                claim.error = error
+                self._give_up(claim)
+                return
+            except NodeError:
+                continue
+            candidates = self._candidates(claim, listing)
+            rivals = [other for other in self._claims if self._rivals(claim, other)]
+            posting = any(other.state is ListenerState.POSTING for other in rivals)
+            if candidates and not posting and len(candidates) <= 1 + len(rivals):
+                claim.listener = candidates[0]
+                self._held[candidates[0].key] = claim
+                claim.apply(ListenerEvent.FOUND)
+                _log.warning("found the listener of the lost reply: %s, closing it", candidates[0].key)
+                self._close(claim)
+                return
+            if listing.started_at >= until:
+                if candidates:
+                    # More listeners than lost replies fit: some of them are a stranger's, so none is touched.
+                    self._give_up(claim)
+                else:
+                    claim.apply(ListenerEvent.NOT_FOUND)
+                    self._claims.pop(claim, None)
+                return
+
+    def _candidates(self, claim: Claim, listing: Listing) -> list[Listener]:
+        return [
+            listener
+            for key, listener in listing.listeners.items()
+            if key not in self._held
+            and self._changed.get(key, -inf) < listing.started_at
+            and key not in self._ghosts
+            and claim.fits(listener)
+        ]
+
+    def _rivals(self, claim: Claim, other: Claim) -> bool:
+        """Whether ``other``, too, may have made a listener like that of ``claim``."""
+        return (
+            other is not claim
+            and other.request == claim.request
+            and other.state in (ListenerState.POSTING, ListenerState.UNKNOWN)
+        )
+
+    def _close(self, claim: Claim) -> None:
+        self._start(self._delete, claim)
+
+    def _start(self, job: Callable[[Claim], Awaitable[None]], claim: Claim) -> None:
+        if self._work is None:
+            self._give_up(claim)
+        else:
+            self._work.start_soon(job, claim)
+
+    async def _delete(self, claim: Claim) -> None:
+        assert claim.listener is not None
+        pause = Backoff(*_CLOSE_RETRY, self._rng)
+        while True:
+            try:
+                async with self._close_slots:
+                    if not claim.look_first or await self._is_listed(claim.listener):
+                        await self._hoprd.close_session(claim.listener.key, timeout=self._close_timeout)
+                    else:
+                        self._haunt(claim)
+            except UnauthorizedError as error:
+                claim.error = error
+                self._give_up(claim)
+                return
+            except NodeError as error:
+                claim.error = error
+                # It may have worked: then the port may be a stranger's by the next try.
+                claim.look_first = claim.look_first or isinstance(error, OutcomeUnknownError | ServerFailureError)
+            else:
+                claim.apply(ListenerEvent.CONFIRMED)
+                self._let_go(claim)
+                return
+            await trio.sleep(pause.next())
+
+    async def _is_listed(self, listener: Listener) -> bool:
+        return (await self._lookup.since(trio.current_time())).has(listener)
+
+    def _haunt(self, claim: Claim) -> None:
+        assert claim.listener is not None
+        self._ghosts[claim.listener.key] = (trio.current_time() + _GHOST_PERIOD, claim)
+
+    def _let_go(self, claim: Claim) -> None:
+        assert claim.listener is not None
+        self._claims.pop(claim, None)
+        if self._held.get(claim.listener.key) is claim:
+            del self._held[claim.listener.key]
+            self._changed[claim.listener.key] = trio.current_time()
+
+    def _give_up(self, claim: Claim) -> None:
+        if claim.state is ListenerState.REGISTERED:
+            claim.apply(ListenerEvent.RELEASED)
+        elif claim.state is ListenerState.POSTING:
+            claim.apply(ListenerEvent.REPLY_LOST)
+        claim.apply(ListenerEvent.GIVEN_UP)
+        claim.answered.set()
+        if claim.state is ListenerState.LEFT:
+            self._left.append(claim)
+        self._claims.pop(claim, None)
+        if claim.listener is not None:
+            self._let_go(claim)

@@ -1,0 +1,363 @@
+"""The task that owns a session, from its first POST to its end.
+
+It opens the listener through the janitor, connects the one local socket of the session's whole life, watches over the
+grace period, and on its way out closes the socket before anything else. Nobody else changes its record: others leave
+it a word (:meth:`Keeper.tell`, :meth:`Keeper.set_reachable`) and it acts on that by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from math import inf
+
+import attrs
+import trio
+
+from trio_sessions._datagrams import Connect
+from trio_sessions._errors import SessionEndedError, SessionOpenError, SessionsError
+from trio_sessions._gate import Gate, is_final, is_outage
+from trio_sessions._janitor import Janitor
+from trio_sessions._lifecycle import USABLE, EndReason, Event, State
+from trio_sessions._link import Link
+from trio_sessions._listeners import Claim
+from trio_sessions._model import Listener, SessionRequest
+from trio_sessions._record import SessionInfo, SessionRecord
+from trio_sessions._route import Route
+from trio_sessions._wire import BatchEncoder
+
+__all__ = ["Keeper", "Surroundings"]
+
+_log = logging.getLogger("trio_sessions.session")
+
+
+@attrs.frozen
+class Surroundings:
+    """What all sessions of a pool share.
+
+    Attributes:
+        touch: resets the idle timer of a listener, as well as it can.
+        request: makes the POST's body for a route, after choosing a destination where the route leaves that open.
+        own_address: of the node, as the sender that messages name.
+        drain_deadline: until when a session that ends now may wait for answers.
+        on_event: called after each event of the session's life.
+    """
+
+    janitor: Janitor
+    gate: Gate
+    connect: Connect
+    connect_host: str | None
+    grace_period: float
+    keepalive_interval: float
+    touch: Callable[[Listener], Awaitable[None]]
+    reply_timeout: float
+    open_attempts: int
+    request: Callable[[Route], Awaitable[SessionRequest]]
+    own_address: Callable[[], Awaitable[str]]
+    drain_deadline: Callable[[], float]
+    on_event: Callable[[Keeper, Event], None]
+
+
+class Keeper:
+    """One session's task with all that it owns."""
+
+    def __init__(self, route: Route, around: Surroundings, *, reachable: bool) -> None:
+        self._around = around
+        self._record = SessionRecord(route)
+        self._link: Link | None = None
+        #: The words for the task: changed by anybody, read by the task.
+        self._reachable = reachable
+        self._ending: EndReason | None = None
+        self._word = trio.Event()
+        #: Cancelled when the session is told to end before it is open.
+        self._opening = trio.CancelScope()
+        #: Holds back a stop while answers are waited for; has a deadline when it is entered.
+        self._draining = trio.CancelScope(shield=True)
+        self._failure: SessionsError | None = None
+        #: Set when the session is open, or will never be.
+        self._ready = trio.Event()
+        self._over = trio.Event()
+
+    # -- for everybody
+
+    @property
+    def info(self) -> SessionInfo:
+        """A frozen snapshot."""
+        info = self._record.snapshot()
+        if self._link is None:
+            return info
+        return attrs.evolve(
+            info,
+            outstanding=self._link.outstanding,
+            datagrams_dropped=self._link.datagrams_dropped,
+            bytes_unread=self._link.bytes_unread,
+        )
+
+    @property
+    def route(self) -> Route:
+        """What the pool keeps this session for."""
+        return self._record.route
+
+    @property
+    def state(self) -> State:
+        """Where the session stands."""
+        return self._record.state
+
+    @property
+    def listener(self) -> Listener | None:
+        """The node's side, once it is known."""
+        return self._record.listener
+
+    @property
+    def usable(self) -> bool:
+        """Whether messages may be sent."""
+        return self._record.state in USABLE and self._ending is None
+
+    @property
+    def reason(self) -> EndReason:
+        """Why the session ended or ends, or would if it were stopped now."""
+        return self._ending or EndReason.STOPPED
+
+    @property
+    def link(self) -> Link | None:
+        """The messages' way; ``None`` before the session is open."""
+        return self._link
+
+    @property
+    def last_received(self) -> float:
+        """When anything came in last, by Trio's clock."""
+        return -inf if self._link is None else self._link.last_received
+
+    def probe(self) -> None:
+        """Ask the far end for a sign of life. Never waits."""
+        if self._link is not None and self.usable:
+            self._link.probe()
+
+    def ended(self) -> SessionEndedError:
+        """The error that a use after the end raises."""
+        return SessionEndedError(str(self._record.route), self.reason.value)
+
+    def tell(self, reason: EndReason) -> None:
+        """Ask the task to end the session; the first reason counts. Never waits."""
+        if self._ending is None:
+            self._ending = reason
+            self._word.set()
+            if self._record.state is State.OPENING:
+                self._opening.cancel()
+
+    def stop_draining(self) -> None:
+        """Wait for no more answers."""
+        self._draining.cancel()
+
+    def set_reachable(self, reachable: bool) -> None:
+        """Say whether the relayer is in sight. Never waits."""
+        if self._reachable != reachable:
+            self._reachable = reachable
+            self._word.set()
+
+    async def wait_ready(self) -> None:
+        """Wait until the session is open, or was and has ended.
+
+        Raises:
+            SessionOpenError: it could not be opened.
+        """
+        await self._ready.wait()
+        if self._failure is not None:
+            route, attempts = self._record.route, self._record.attempts
+            retry_in = self._around.gate.retry_in(route.key)
+            # An error object for each waiter: a shared one would collect the tracebacks of all.
+            detail = f"could not be opened: {self._failure}"
+            raise SessionOpenError(str(route), detail, attempts=attempts, retry_in=retry_in) from self._failure
+
+    async def wait_over(self) -> None:
+        """Wait until the session is over and its listener settled."""
+        await self._over.wait()
+
+    # -- the task
+
+    async def run(self) -> None:
+        """Own the session from its first POST to its end. An error ends this session alone and is told to its users."""
+        self._record.claim()
+        try:
+            opened = None
+            with self._opening:
+                opened = await self._open()
+            if opened is not None:
+                await self._live(*opened)
+        except SessionsError as error:
+            self._failure = error
+        except Exception as error:  # noqa: BLE001 - a crash ends this session alone; siblings live on
+            self._crashed(error)
+        finally:
+            self._conclude()
+
+    def _crashed(self, error: Exception) -> None:
+        _log.error("session via %s crashed", self._record.route, exc_info=error)
+        self._failure = SessionEndedError(str(self._record.route), EndReason.CRASHED.value)
+        self._failure.__cause__ = error
+        self.tell(EndReason.CRASHED)
+
+    async def _open(self) -> tuple[Claim, Link]:
+        """Open listener and socket, in as many attempts as the pool allows."""
+        gate, key = self._around.gate, self._record.route.key
+        failures = 0
+        while True:
+            await gate.wait(key)
+            try:
+                return await self._attempt()
+            except SessionsError as error:
+                gate.failed(key, error)
+                # While the whole node is out, waiting is all there is to do, and no fault of the relayer.
+                failures += not is_outage(error)
+                if is_final(error) or failures >= self._around.open_attempts:
+                    raise
+                _log.info("session via %s: trying again: %s", self._record.route, error)
+
+    async def _attempt(self) -> tuple[Claim, Link]:
+        around, record = self._around, self._record
+        sender = await around.own_address()
+        request = await around.request(record.route)
+        record.destination = request.destination
+        record.attempts += 1
+        claim = around.janitor.open(request, str(record.route))
+        try:
+            await claim.answered.wait()
+            if claim.listener is None:
+                raise claim.error or self.ended()
+            encoder = BatchEncoder(record.route.relayer or request.destination, sender, claim.listener.payload_size)
+            self._link = self._connect(claim.listener, encoder)
+        except BaseException:
+            around.janitor.release(claim)
+            raise
+        return claim, self._link
+
+    def _connect(self, listener: Listener, encoder: BatchEncoder) -> Link:
+        around, record = self._around, self._record
+        try:
+            sock = around.connect(around.connect_host or listener.key.ip, listener.key.port)
+        except OSError as error:
+            detail = f"no local socket for it: {error.strerror or error}"
+            raise SessionOpenError(str(record.route), detail, attempts=record.attempts, retry_in=0.0) from error
+        record.listener = listener
+        record.opened_at = trio.current_time()
+        return Link(sock, encoder, reply_timeout=around.reply_timeout, on_failure=self._socket_failed)
+
+    async def _live(self, claim: Claim, link: Link) -> None:
+        # No checkpoint between the opening and this ``try``: from here on everything has its owner.
+        try:
+            try:
+                self._around.gate.succeeded(self._record.route.key)
+                self._apply(Event.OPENED)
+                self._ready.set()
+                await self._work(link)
+            finally:
+                # Closes the socket, first of all and without a checkpoint before it.
+                link.close()
+                self._hand_over(claim)
+        finally:
+            await self._wait_settled(claim)
+
+    async def _work(self, link: Link) -> None:
+        """Read and watch until there is a reason to end, then drain."""
+        # Shielded, so that answers are read while a stop drains; cancelled below, whatever happens.
+        reading = trio.CancelScope(shield=True)
+
+        async def read() -> None:
+            with reading:
+                try:
+                    await link.run()
+                except Exception as error:  # noqa: BLE001 - as in run()
+                    self._crashed(error)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            try:
+                await self._supervise()
+            finally:
+                try:
+                    await self._drain(link)
+                finally:
+                    reading.cancel()
+
+    async def _supervise(self) -> None:
+        """Follow the peer's reachability until there is a reason to end."""
+        record = self._record
+        while True:
+            await self._until(lambda: self._ending is not None or not self._reachable)
+            if self._ending is not None:
+                return
+            record.grace_ends_at = trio.current_time() + self._around.grace_period
+            self._apply(Event.PEER_LOST)
+            with trio.move_on_after(self._around.grace_period) as grace:
+                await self._wait_for_peer()
+            record.grace_ends_at = None
+            if grace.cancelled_caught:
+                self.tell(EndReason.GRACE_EXPIRED)
+            elif self._ending is None:
+                self._apply(Event.PEER_BACK)
+
+    async def _wait_for_peer(self) -> None:
+        """Wait until the peer is back, or there is a reason to end, and keep the listener alive meanwhile."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_alive)
+            await self._until(lambda: self._ending is not None or self._reachable)
+            nursery.cancel_scope.cancel()
+
+    async def _keep_alive(self) -> None:
+        assert self._record.listener is not None
+        while True:
+            await self._around.touch(self._record.listener)
+            await trio.sleep(self._around.keepalive_interval)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait for words until ``condition`` holds; no checkpoint when it does already."""
+        while not condition():
+            await self._word.wait()
+            self._word = trio.Event()
+
+    async def _drain(self, link: Link) -> None:
+        """Take no new messages, and wait for the answers of those under way, within the drain timeout."""
+        self.tell(EndReason.STOPPED)
+        self._record.reason = self.reason
+        if self.reason is EndReason.LISTENER_GONE:
+            self._apply(Event.LISTENER_GONE)
+            return
+        self._apply(Event.END)
+        if self.reason not in (EndReason.SOCKET_FAILED, EndReason.CRASHED):
+            self._draining.deadline = self._around.drain_deadline()
+            with self._draining:
+                await link.wait_idle()
+
+    def _hand_over(self, claim: Claim) -> None:
+        """Give the listener to the janitor: the session is done with it."""
+        if self._record.state is State.LOST:
+            # A refused datagram, or two looks at the list, said so; both can err, so the janitor has a look of its own.
+            self._around.janitor.release(claim, look_first=True)
+            return
+        self._apply(Event.DRAINED)
+        self._around.janitor.release(claim)
+
+    async def _wait_settled(self, claim: Claim) -> None:
+        if self._record.state is State.CLOSING:
+            # This shield has a deadline: the janitor settles every claim by its own.
+            with trio.CancelScope(shield=True):
+                await claim.settled.wait()
+            self._apply(Event.SETTLED)
+
+    def _conclude(self) -> None:
+        """The last thing that the task does, whatever happened."""
+        self.tell(EndReason.STOPPED if self._failure is None else EndReason.OPEN_FAILED)
+        if self._record.state is State.OPENING:
+            self._record.reason = self.reason
+            self._apply(Event.OPEN_FAILED if self._failure is not None else Event.END)
+        self._ready.set()
+        self._over.set()
+
+    def _apply(self, event: Event) -> None:
+        self._record.apply(event)
+        self._around.on_event(self, event)
+
+    def _socket_failed(self, error: OSError) -> None:
+        gone = isinstance(error, ConnectionRefusedError)
+        _log.info("session via %s: %s", self._record.route, "listener gone" if gone else f"socket failed: {error}")
+        self.tell(EndReason.LISTENER_GONE if gone else EndReason.SOCKET_FAILED)

@@ -1,0 +1,147 @@
+"""The life of a listener as the janitor sees it: one pure table, and the records that move through it.
+
+::
+
+    INTENT ──> POSTING ──> REGISTERED ──> CLOSING ──> GONE or LEFT
+       │          ├──> UNKNOWN ──────────────┘
+       │          │       └─────────────────────────> GONE or LEFT
+       └──────────┴─────────────────────────────────> GONE
+
+From POSTING on, the node may have a listener of ours, and somebody of ours answers for it: the janitor in POSTING,
+UNKNOWN and CLOSING, the session in REGISTERED.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import attrs
+import trio
+
+from trio_sessions._address import same_address
+from trio_sessions._errors import SessionsError
+from trio_sessions._lifecycle import IllegalTransitionError
+from trio_sessions._listing import Listing
+from trio_sessions._model import Listener, Path, SessionRequest
+
+__all__ = ["Claim", "ListenerEvent", "ListenerState", "next_listener_state"]
+
+
+class ListenerState(Enum):
+    """Where a listener stands."""
+
+    INTENT = "intent"
+    """Wanted; no request was sent."""
+    POSTING = "posting"
+    """The request is under way."""
+    UNKNOWN = "unknown"
+    """The request was sent and its reply never came: the node may have the listener."""
+    REGISTERED = "registered"
+    """The node has it and a session holds it."""
+    CLOSING = "closing"
+    """It is to be deleted, and perhaps is already."""
+    GONE = "gone"
+    """The node has confirmed that it is not, or never was, there."""
+    LEFT = "left"
+    """We stopped before we knew: it is named in the report."""
+
+
+class ListenerEvent(Enum):
+    """What happens to a listener."""
+
+    POST = "post"
+    OPENED = "opened"
+    REFUSED = "refused"
+    REPLY_LOST = "reply lost"
+    FOUND = "found"
+    NOT_FOUND = "not found"
+    RELEASED = "released"
+    CONFIRMED = "confirmed"
+    GIVEN_UP = "given up"
+
+
+_S, _E = ListenerState, ListenerEvent
+_TABLE = {
+    (_S.INTENT, _E.POST): _S.POSTING,
+    (_S.INTENT, _E.GIVEN_UP): _S.GONE,
+    (_S.POSTING, _E.OPENED): _S.REGISTERED,
+    (_S.POSTING, _E.REFUSED): _S.GONE,
+    (_S.POSTING, _E.REPLY_LOST): _S.UNKNOWN,
+    (_S.UNKNOWN, _E.FOUND): _S.CLOSING,
+    (_S.UNKNOWN, _E.NOT_FOUND): _S.GONE,
+    (_S.UNKNOWN, _E.GIVEN_UP): _S.LEFT,
+    (_S.REGISTERED, _E.RELEASED): _S.CLOSING,
+    (_S.CLOSING, _E.CONFIRMED): _S.GONE,
+    (_S.CLOSING, _E.GIVEN_UP): _S.LEFT,
+}
+
+_TERMINAL = frozenset({_S.GONE, _S.LEFT})
+
+
+def next_listener_state(state: ListenerState, event: ListenerEvent) -> ListenerState:
+    """The state that ``event`` leads to.
+
+    Raises:
+        IllegalTransitionError: there is none.
+    """
+    try:
+        return _TABLE[state, event]
+    except KeyError:
+        raise IllegalTransitionError(f"a listener that is {state.value} cannot take {event.value!r}") from None
+
+
+@attrs.define(eq=False)
+class Claim:
+    """Our claim on one listener, from the intent to the node's word that it is gone. The janitor alone changes it.
+
+    Attributes:
+        request: what was, or will be, posted.
+        route: the session's route as text, for people.
+        state: see :class:`ListenerState`.
+        posted_at: when the POST was sent, by Trio's clock.
+        before: what the node listed before the POST: none of that can be ours.
+        listener: known from REGISTERED on, and when an unknown one was found.
+        error: why the POST, or the last try of a DELETE, failed.
+        abandoned: nobody waits for the POST's outcome any more.
+        look_first: no DELETE before the listener was seen in the list: the port may be another's by now.
+        answered: set when the POST's outcome is known, or known to be unknown.
+        settled: set when the state is GONE or LEFT.
+    """
+
+    request: SessionRequest
+    route: str
+    state: ListenerState = ListenerState.INTENT
+    posted_at: float = 0.0
+    before: Listing | None = None
+    listener: Listener | None = None
+    error: SessionsError | None = None
+    abandoned: bool = False
+    look_first: bool = False
+    answered: trio.Event = attrs.field(factory=trio.Event)
+    settled: trio.Event = attrs.field(factory=trio.Event)
+
+    def apply(self, event: ListenerEvent) -> None:
+        """Move to the state that ``event`` leads to; an illegal event raises and changes nothing."""
+        self.state = next_listener_state(self.state, event)
+        if self.state in _TERMINAL:
+            self.settled.set()
+
+    def fits(self, listener: Listener) -> bool:
+        """Whether ``listener`` could be what this claim's POST made."""
+        request = self.request
+        target = f"#{request.target}" if isinstance(request.target, int) else request.target
+        return (
+            listener.key.protocol == request.protocol
+            and listener.target == target
+            and same_address(listener.destination, request.destination)
+            and _same_path(listener.forward, request.forward)
+            and _same_path(listener.back, request.back)
+            and (self.before is None or not self.before.has(listener))
+        )
+
+
+def _same_path(listed: Path | None, asked: Path) -> bool:
+    # The explicit-path route lists relayers by ids of the node's own (contract §2.2): then the path tells nothing.
+    if listed is None:
+        return True
+    return listed.hops == asked.hops and [a.lower() for a in listed.via] == [a.lower() for a in asked.via]

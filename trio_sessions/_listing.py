@@ -1,0 +1,46 @@
+"""Looks at the node's list of listeners, shared by everybody who needs one at the same time."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from trio_sessions._hoprd import Hoprd
+from trio_sessions._model import Listener, ListenerKey
+
+__all__ = ["Listing", "Lookup"]
+
+
+@attrs.frozen
+class Listing:
+    """The node's UDP listeners at some moment after ``started_at`` (Trio's clock)."""
+
+    started_at: float
+    listeners: dict[ListenerKey, Listener]
+
+    def has(self, listener: Listener) -> bool:
+        """Whether this very listener is listed, and not just a later one on its port."""
+        found = self.listeners.get(listener.key)
+        return found is not None and found.same_as(listener)
+
+
+class Lookup:
+    """Fetches the list; a hundred who ask at once cost one or two calls."""
+
+    def __init__(self, hoprd: Hoprd) -> None:
+        self._hoprd = hoprd
+        self._lock = trio.Lock()
+        self._last: Listing | None = None
+
+    async def since(self, moment: float) -> Listing:
+        """A list whose call began at or after ``moment``, so that it knows all that was done before.
+
+        Raises:
+            NodeError: the call failed. When cancelled, others who wait go on with a call of their own.
+        """
+        async with self._lock:
+            if self._last is None or self._last.started_at < moment:
+                started_at = trio.current_time()
+                listeners = await self._hoprd.list_sessions()
+                self._last = Listing(started_at, {listener.key: listener for listener in listeners})
+            return self._last

@@ -1,0 +1,89 @@
+"""The settings of a pool, checked when they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import isfinite
+from typing import Any
+
+import attrs
+
+from trio_sessions._address import check_address
+from trio_sessions._errors import InvalidInputError
+from trio_sessions._model import DEFAULT_CAPABILITIES, Capability
+
+__all__ = ["PoolOptions", "duration", "whole"]
+
+
+def duration(*, positive: bool = False) -> Callable[[Any, attrs.Attribute[float], object], None]:
+    """A validator: a finite number of seconds, not negative, or above 0."""
+
+    def check(_: Any, attribute: attrs.Attribute[float], value: object) -> None:
+        what = attribute.name.replace("_", " ")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+            raise InvalidInputError(what, value, "must be a finite number of seconds")
+        if value < 0 or (positive and value == 0):
+            raise InvalidInputError(what, value, f"must be {'above 0' if positive else '0 or more'} seconds")
+
+    return check
+
+
+def whole(lowest: int) -> Callable[[Any, attrs.Attribute[int], object], None]:
+    """A validator: a whole number of at least ``lowest``."""
+
+    def check(_: Any, attribute: attrs.Attribute[int], value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+            raise InvalidInputError(attribute.name.replace("_", " "), value, f"must be a whole number from {lowest} up")
+
+    return check
+
+
+def _addresses(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)
+
+
+def _check_destinations(_: Any, __: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
+    for address in value:
+        check_address(address, "destination")
+
+
+@attrs.frozen(kw_only=True)
+class PoolOptions:
+    """How a pool behaves. Durations in seconds.
+
+    Attributes:
+        destinations: exit nodes to choose from; none: any connected peer.
+        grace_period: how long a session outlives the reachability of its relayer.
+        keepalive_interval: between the calls that keep the listener of an unreachable relayer from its idle end:
+            nothing comes back through it, and the node ends what receives nothing for 180 s (contract §3.5).
+        reconcile_interval: between looks at the node's list of listeners.
+        reply_timeout: how long the answers of a batch are waited for after its last message was sent.
+        drain_timeout: how long an ending session waits for answers; at a stop at most half of ``stop_timeout``.
+        stop_timeout: how long leaving the pool's block takes at most.
+        close_timeout: of one DELETE; failed ones are tried again.
+        open_attempts: POSTs that a session tries before it gives up; outages of the whole node don't count.
+        opens_per_second: POSTs of all sessions together.
+        max_opens: POSTs in flight.
+        max_closes: DELETEs in flight.
+        listen_host: where the node shall listen, ``"ip:port"``, ``"ip"`` or ``":port"``; None: where it likes.
+        connect_host: the ip to reach the listeners at, when that is not the one that the node names.
+        capabilities: of the sessions (contract §4.4).
+        response_buffer: of the sessions, in bytes; 0 switches the node's balancer off.
+    """
+
+    destinations: tuple[str, ...] = attrs.field(default=(), converter=_addresses, validator=_check_destinations)
+    grace_period: float = attrs.field(default=300.0, validator=duration())
+    keepalive_interval: float = attrs.field(default=60.0, validator=duration(positive=True))
+    reconcile_interval: float = attrs.field(default=10.0, validator=duration(positive=True))
+    reply_timeout: float = attrs.field(default=2.0, validator=duration(positive=True))
+    drain_timeout: float = attrs.field(default=3.0, validator=duration())
+    stop_timeout: float = attrs.field(default=10.0, validator=duration(positive=True))
+    close_timeout: float = attrs.field(default=5.0, validator=duration(positive=True))
+    open_attempts: int = attrs.field(default=3, validator=whole(1))
+    opens_per_second: float = attrs.field(default=200.0, validator=duration(positive=True))
+    max_opens: int = attrs.field(default=256, validator=whole(1))
+    max_closes: int = attrs.field(default=16, validator=whole(1))
+    listen_host: str | None = None
+    connect_host: str | None = None
+    capabilities: frozenset[Capability] = DEFAULT_CAPABILITIES
+    response_buffer: int | None = 0

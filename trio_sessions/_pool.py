@@ -1,0 +1,345 @@
+"""The pool: all sessions of one node, in one nursery."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import trio
+
+from trio_sessions._address import check_address
+from trio_sessions._datagrams import Connect, connect_udp
+from trio_sessions._destinations import Destinations
+from trio_sessions._errors import NodeError, PoolStoppedError
+from trio_sessions._gate import Gate
+from trio_sessions._histogram import Histogram
+from trio_sessions._hoprd import Hoprd
+from trio_sessions._janitor import Janitor
+from trio_sessions._keeper import Keeper, Surroundings
+from trio_sessions._leaf import open_leaf_nursery
+from trio_sessions._ledger import Ledger
+from trio_sessions._lifecycle import ENDED, USABLE, EndReason, Event
+from trio_sessions._listing import Lookup
+from trio_sessions._model import Listener, SessionRequest
+from trio_sessions._options import PoolOptions
+from trio_sessions._record import SessionInfo
+from trio_sessions._report import QUANTILES, LeftListener, PoolReport, SessionCounts
+from trio_sessions._route import Route
+from trio_sessions._session import Session
+
+__all__ = ["SessionPool", "open_pool"]
+
+_log = logging.getLogger("trio_sessions.pool")
+
+#: Seconds between the two looks at the list that it takes to believe that a listener is gone.
+_SECOND_LOOK = 1.0
+#: The share of the stop timeout that draining may take at most, whatever the drain timeout says.
+_DRAIN_SHARE = 0.5
+#: Calls at a time that keep listeners from their idle end.
+_MAX_TOUCHES = 8
+
+
+@asynccontextmanager
+async def open_pool(
+    hoprd: Hoprd,
+    options: PoolOptions | None = None,
+    *,
+    rng: random.Random | None = None,
+    connect: Connect = connect_udp,
+) -> AsyncIterator[SessionPool]:
+    """A running :class:`SessionPool`, as an async context manager.
+
+    Leaving the block stops the pool, if :meth:`SessionPool.stop` was not called before, and waits until every
+    session is over and every listener is gone, at most ``options.stop_timeout`` seconds, also when cancelled.
+    Exceptions of the block come out as they are, never in a group.
+
+    Args:
+        hoprd: an open client; it must stay open until the block is left.
+        options: see :class:`PoolOptions`.
+        rng: the source of all jitter and random choices.
+        connect: makes the sessions' sockets; another one stands in for the kernel's in tests.
+    """
+    pool = SessionPool(hoprd, options or PoolOptions(), rng or random.Random(), connect)
+    async with open_leaf_nursery() as nursery:
+        await nursery.start(pool._run)
+        try:
+            yield pool
+        finally:
+            pool.stop()
+
+
+class SessionPool:
+    """Keeps one session a relayer (or a destination and hops), opened on demand; see :func:`open_pool`."""
+
+    def __init__(self, hoprd: Hoprd, options: PoolOptions, rng: random.Random, connect: Connect) -> None:
+        self._hoprd = hoprd
+        self._options = options
+        self._started_at = trio.current_time()
+        self._stopped_at: float | None = None
+        self._ended_at: float | None = None
+        #: What stop() cancels, and all that it cancels: every session's task, and the reconciling.
+        self._scope = trio.CancelScope()
+        self._drains = True
+        self._nursery: trio.Nursery | None = None
+        self._lookup = Lookup(hoprd)
+        self._janitor = Janitor(
+            hoprd,
+            self._lookup,
+            max_opens=options.max_opens,
+            max_closes=options.max_closes,
+            close_timeout=options.close_timeout,
+            rng=rng,
+        )
+        self._touches = trio.CapacityLimiter(_MAX_TOUCHES)
+        self._ledger = Ledger()
+        self._rtt = Histogram()
+        self._destinations = Destinations(hoprd, options.destinations, rng)
+        self._gate = Gate(self._is_up, opens_per_second=options.opens_per_second, rng=rng)
+        self._around = Surroundings(
+            janitor=self._janitor,
+            gate=self._gate,
+            connect=connect,
+            connect_host=options.connect_host,
+            grace_period=options.grace_period,
+            keepalive_interval=options.keepalive_interval,
+            touch=self._touch,
+            reply_timeout=options.reply_timeout,
+            open_attempts=options.open_attempts,
+            request=self._request,
+            own_address=self._destinations.own_address,
+            drain_deadline=self._drain_deadline,
+            on_event=self._session_event,
+        )
+        #: The session that a demand for the key gets: usable, or being opened.
+        self._current: dict[tuple[str, int | None], Keeper] = {}
+        #: All that are not over, in the order of their demand: a set's order would differ from run to run.
+        self._keepers: dict[Keeper, None] = {}
+        #: What the user said of relayers, by address in lower case.
+        self._reachable: dict[str, bool] = {}
+        self._opened = self._closed = self._lost = self._failed = 0
+
+    # -- what users call
+
+    async def session(
+        self, relayer: str | None = None, *, destination: str | None = None, hops: int | None = None
+    ) -> Session:
+        """The session through ``relayer``, or by ``hops`` to ``destination``; opened if there is none.
+
+        However many ask at once, one POST is sent. It waits while the node is down, and for the backoff after an
+        earlier failure. When cancelled, the opening goes on for whoever asks next.
+
+        Args:
+            relayer: the address of the one relayer of both ways.
+            destination: the exit node; left out, a random one of the configured destinations that are connected
+                (none configured: of all connected peers).
+            hops: the number of relayers that the node may pick instead, 0 to 3.
+
+        Raises:
+            InvalidInputError: an address of a wrong form, a destination that is the relayer or differs from that of
+                the relayer's open session, or not exactly one of relayer and hops.
+            SessionOpenError: it could not be opened; ``__cause__`` says why.
+            PoolStoppedError: the pool has stopped, or stops meanwhile.
+        """
+        route = Route.of(relayer, destination, hops)
+        while True:
+            self._check_running(route)
+            keeper = self._current.get(route.key) or self._start(route)
+            await keeper.wait_ready()
+            if keeper.usable:
+                session = Session(keeper, self._ledger, self._rtt)
+                session._check_destination(destination)
+                return session
+            # It opened and ended before we were scheduled: that answers nobody's demand.
+
+    def sessions(self) -> tuple[SessionInfo, ...]:
+        """Snapshots of all sessions that are not over."""
+        return tuple(keeper.info for keeper in self._keepers)
+
+    def set_reachable(self, relayer: str, reachable: bool) -> None:
+        """Say whether ``relayer`` is in sight; while it is not, its session's grace period runs. Never waits."""
+        key = check_address(relayer, "relayer").lower()
+        self._reachable[key] = reachable
+        keeper = self._current.get((key, None))
+        if keeper is not None:
+            keeper.set_reachable(reachable)
+
+    def set_connected(self, peers: Iterable[str]) -> None:
+        """Say which peers the node is connected to: relayers among them are in sight, all others are not.
+
+        Destinations are chosen from them, too. Without this call the pool takes every relayer for reachable and asks
+        the node for its peers when it has to choose a destination.
+        """
+        self._destinations.set_connected(peers)
+        self._reachable.clear()
+        for keeper in self._keepers:
+            keeper.set_reachable(self._is_reachable(keeper.route.relayer))
+
+    def stop(self, *, drain: bool = True) -> None:
+        """End every session; returns at once. Leaving the pool's block waits for it, up to the stop timeout.
+
+        Sessions take no new messages from now on and wait for the answers of those under way, within the drain
+        timeout; with ``drain=False`` they don't wait. The code of the block goes on. Calling it again changes nothing,
+        except that ``drain=False`` cuts the waiting short.
+        """
+        if self._stopped_at is None:
+            self._stopped_at = trio.current_time()
+            self._janitor.stop(self._options.stop_timeout)
+            self._scope.cancel()
+        if not drain:
+            self._drains = False
+            for keeper in self._keepers:
+                keeper.stop_draining()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether :meth:`stop` was called."""
+        return self._stopped_at is not None
+
+    @property
+    def report(self) -> PoolReport:
+        """The account so far; final once the block was left."""
+        end = trio.current_time() if self._ended_at is None else self._ended_at
+        quantiles = {f"p{str(q * 100).removesuffix('.0')}".replace(".", ""): self._rtt.quantile(q) for q in QUANTILES}
+        return PoolReport(
+            sessions=SessionCounts(self._opened, self._closed, self._lost, self._failed),
+            left=tuple(
+                LeftListener(
+                    None if claim.listener is None else str(claim.listener.key),
+                    claim.route,
+                    claim.request.destination,
+                    str(claim.error or "the stop timeout was over"),
+                )
+                for claim in self._janitor.left
+            ),
+            messages=self._ledger.total(),
+            by_relayer=self._ledger.by_relayer(),
+            rtt={name: value for name, value in quantiles.items() if value is not None},
+            duration=end - self._started_at,
+            stop_duration=None if self._stopped_at is None else end - self._stopped_at,
+            open_sessions=len(self._keepers),
+        )
+
+    # -- the tasks
+
+    async def _run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Run janitor and sessions until stopped, and wait until nothing is left or the time is over."""
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._janitor.run)
+                try:
+                    with self._scope:
+                        async with trio.open_nursery() as self._nursery:
+                            self._nursery.start_soon(self._reconcile)
+                            task_status.started()
+                finally:
+                    # A cancelled block, or a crash, stops the pool just as its user would.
+                    self.stop()
+                    self._nursery = None
+                    self._janitor.finish()
+        finally:
+            self._ended_at = trio.current_time()
+
+    async def _reconcile(self) -> None:
+        while True:
+            await trio.sleep(self._options.reconcile_interval)
+            try:
+                await self._compare()
+            except NodeError as error:
+                # Opens and closes report an outage; here it only means that nothing was learnt.
+                _log.debug("no list of the node's listeners: %s", error)
+
+    async def _compare(self) -> None:
+        """Compare the node's list with the sessions, and end those whose listener is gone.
+
+        Gone is what two looks in a row don't find, and what gave no sign of life since the first: a list can be empty,
+        or old, for a moment. One that is gone after all refuses the probe's datagram, where the system tells us so.
+        """
+        # Who is there before the look: the list says nothing of one that opens meanwhile.
+        watched = self._listening()
+        if not watched and not self._janitor.is_watching:
+            return
+        looked_at = trio.current_time()
+        listing = await self._lookup.since(looked_at)
+        self._janitor.review(listing)
+        missing = {keeper: listener for keeper, listener in watched.items() if not listing.has(listener)}
+        if not missing:
+            return
+        for keeper in missing:
+            keeper.probe()
+        await trio.sleep(_SECOND_LOOK)
+        listing = await self._lookup.since(trio.current_time())
+        still = self._listening()
+        for keeper, listener in missing.items():
+            if still.get(keeper) == listener and not listing.has(listener) and keeper.last_received < looked_at:
+                _log.info("session via %s: the node no longer lists %s", keeper.route, listener.key)
+                keeper.tell(EndReason.LISTENER_GONE)
+
+    def _listening(self) -> dict[Keeper, Listener]:
+        return {keeper: keeper.listener for keeper in self._keepers if keeper.usable and keeper.listener is not None}
+
+    def _start(self, route: Route) -> Keeper:
+        assert self._nursery is not None
+        keeper = Keeper(route, self._around, reachable=self._is_reachable(route.relayer))
+        self._current[route.key] = keeper
+        self._keepers[keeper] = None
+        self._nursery.start_soon(keeper.run)
+        return keeper
+
+    def _is_reachable(self, relayer: str | None) -> bool:
+        if relayer is None:
+            # By hops: no relayer is ours to watch.
+            return True
+        # The user's word on a relayer counts until the next list of peers; without either it is in sight.
+        said = self._reachable.get(relayer.lower())
+        return self._destinations.is_connected(relayer) is not False if said is None else said
+
+    def _session_event(self, keeper: Keeper, event: Event) -> None:
+        """Called by a session's task after each event of its life."""
+        self._opened += event is Event.OPENED
+        self._closed += event is Event.SETTLED
+        self._lost += event is Event.LISTENER_GONE
+        self._failed += event is Event.OPEN_FAILED
+        key = keeper.route.key
+        if keeper.state not in USABLE and self._current.get(key) is keeper:
+            del self._current[key]
+        if keeper.state in ENDED:
+            self._keepers.pop(keeper, None)
+
+    async def _request(self, route: Route) -> SessionRequest:
+        destination = route.destination or await self._destinations.choose(route)
+        options = self._options
+        return SessionRequest(
+            destination=destination,
+            forward=route.path,
+            back=route.path,
+            listen_host=options.listen_host,
+            capabilities=options.capabilities,
+            response_buffer=options.response_buffer,
+        )
+
+    async def _is_up(self) -> bool:
+        return await self._hoprd.check("startedz")
+
+    async def _touch(self, listener: Listener) -> None:
+        """Reset the listener's idle timer, if the node lets us; otherwise it ends when it ends."""
+        for client in listener.clients:
+            try:
+                async with self._touches:
+                    await self._hoprd.session_config(client)
+            except NodeError as error:
+                # With the balancer off the answer is 404, and the timer is reset all the same (contract §2.5).
+                _log.debug("kept %s alive: %s", listener.key, error)
+
+    def _drain_deadline(self) -> float:
+        now = trio.current_time()
+        if not self._drains:
+            return now
+        if self._stopped_at is None:
+            return now + self._options.drain_timeout
+        return self._stopped_at + min(self._options.drain_timeout, self._options.stop_timeout * _DRAIN_SHARE)
+
+    def _check_running(self, route: Route) -> None:
+        if self._nursery is None or self._stopped_at is not None:
+            raise PoolStoppedError(str(route), EndReason.STOPPED.value)

@@ -1,0 +1,160 @@
+"""Which dialect a node speaks: found by asking for its routes, not by believing its version number."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import attrs
+import trio
+
+from trio_sessions._errors import MalformedReplyError, NodeError, NotFoundError, StatusError
+from trio_sessions._model import Dialect, Pinning
+from trio_sessions._replies import read_openapi
+from trio_sessions._rest_edge import ANY, Edge
+from trio_sessions._rest_errors import unknown_route
+from trio_sessions._rest_requests import CONNECTED_PEERS, OLD_PEERS, OPENAPI, STATUS, explicit_path
+
+__all__ = ["Dialects", "probe"]
+
+_SWITCH_ON = (
+    "switch on `api.enable_explicit_path_sessions` in the node's configuration, or start it with "
+    "`--enableExplicitPathSessions` or `HOPRD_ENABLE_EXPLICIT_PATH_SESSIONS`"
+)
+_BY_HOPS = "or open sessions by a number of hops"
+
+#: From this minor version of the 4.x REST crate on a node is called 4.1: 4.0.3 has 12, 4.1.0 has 14.
+_MINOR_OF_41 = 13
+#: The REST crate of a node with ``/network/connected`` has at least this one: smaller ones are hoprd's own version.
+_MINOR_OF_40 = 11
+
+
+async def probe(edge: Edge) -> Dialect:
+    """Find the dialect by three to five GETs that change nothing (contract §1.5, §2.2, §2.6).
+
+    Raises:
+        NodeError: a call failed. :class:`UnauthorizedError` comes before all else, since an unknown route looks like
+            a known one to a caller without a token; :class:`NotFoundError` means that it is no hoprd.
+    """
+    connected = await _has_route(edge, CONNECTED_PEERS)
+    if not connected and not await _has_route(edge, OLD_PEERS):
+        raise NotFoundError("GET", OLD_PEERS, status=404, text=f"nor is there {CONNECTED_PEERS}: this is no hoprd")
+    pinned = await _has_route(edge, explicit_path("udp"))
+    status = await _has_route(edge, STATUS)
+    if not connected:
+        pinning = Pinning.EXPLICIT_PATH_ROUTE if pinned else Pinning.INTERMEDIATE_PATH
+        return Dialect("3.x", pinning, "", connected_route=False, status_route=status)
+    version, compiled_in = await _openapi(edge)
+    return Dialect(
+        name=_name(version),
+        pinning=Pinning.EXPLICIT_PATH_ROUTE if pinned else Pinning.NONE,
+        pinning_remedy="" if pinned else _remedy(compiled_in),
+        connected_route=True,
+        status_route=status,
+    )
+
+
+class Dialects:
+    """What is known of the dialect, and the one probe at a time that finds it out."""
+
+    def __init__(self, probe: Callable[[], Awaitable[Dialect]]) -> None:
+        self.known: Dialect | None = None
+        self._probe = probe
+        self._flight: _Flight | None = None
+
+    async def get(self) -> Dialect:
+        """The dialect, known or probed now. Those who ask meanwhile wait for the one probe and share its error.
+
+        If the one who probes is cancelled, one of the others goes on.
+        """
+        while self.known is None:
+            flight = self._flight
+            if flight is None:
+                return await self._fly()
+            await flight.over.wait()
+            if flight.error is not None:
+                raise _twin(flight.error) from flight.error
+            if flight.found is not None:
+                return flight.found
+        return self.known
+
+    def forget(self) -> None:
+        """The node may be another one now: what is known, or being found out, counts no more."""
+        self.known = None
+        self._flight = None
+
+    async def _fly(self) -> Dialect:
+        flight = self._flight = _Flight()
+        try:
+            flight.found = found = await self._probe()
+            if self._flight is flight:
+                self.known = found
+        except NodeError as error:
+            flight.error = error
+            raise
+        finally:
+            if self._flight is flight:
+                self._flight = None
+            flight.over.set()
+        return found
+
+
+@attrs.define(eq=False)
+class _Flight:
+    """A probe under way; over with neither find nor error when it was cancelled."""
+
+    over: trio.Event = attrs.Factory(trio.Event)
+    found: Dialect | None = None
+    error: NodeError | None = None
+
+
+def _twin(error: NodeError) -> NodeError:
+    """Another exception of the same content: one object raised in many tasks gathers the tracebacks of all."""
+    twin = type(error).__new__(type(error), *error.args)
+    twin.__dict__.update(error.__dict__)
+    return twin
+
+
+async def _has_route(edge: Edge, path: str) -> bool:
+    reply = await edge.call("GET", path, accept=ANY)
+    if reply.status == 405 or (reply.status == 200 and reply.is_json):
+        return True
+    if reply.status == 200:
+        raise MalformedReplyError("GET", path, f"is not JSON by its content type: {edge.clean(reply.media_type)}")
+    error = edge.error(reply)
+    if isinstance(error, StatusError) and 400 <= error.status <= 499 and error.status != 401:
+        if unknown_route(error) and error.status == 404:
+            return False
+        if error.word is not None:  # the daemon's own: the route is there, and refuses
+            return True
+    raise error
+
+
+async def _openapi(edge: Edge) -> tuple[str, bool | None]:
+    """The REST crate's version, and whether the explicit-path route is compiled in; ``""`` and ``None`` if not told."""
+    reply = await edge.call("GET", OPENAPI, accept=ANY)
+    if reply.status != 200:
+        return "", None
+    try:
+        return edge.parse(reply, read_openapi)
+    except (MalformedReplyError, StatusError):
+        return "", None
+
+
+def _name(version: str) -> str:
+    """The dialect of a node with ``/network/connected``, for people to read."""
+    major, _, rest = version.partition(".")
+    minor = rest.partition(".")[0]
+    if not (major.isdecimal() and minor.isdecimal() and len(major + minor) < 10):
+        return "4.x"
+    number = int(minor)
+    if number < _MINOR_OF_40:
+        return "4.1" if (int(major), number) >= (4, 1) else "4.0"
+    return "4.1" if int(major) > 4 or number >= _MINOR_OF_41 else "4.0"
+
+
+def _remedy(compiled_in: bool | None) -> str:
+    if compiled_in:
+        return f"{_SWITCH_ON}, {_BY_HOPS}"
+    if compiled_in is None:
+        return f"{_SWITCH_ON} (hoprd 4.0.3 or later), {_BY_HOPS}"
+    return f"upgrade the node to hoprd 4.0.3 or later and {_SWITCH_ON}, {_BY_HOPS}"

@@ -1,0 +1,327 @@
+"""One call to the node over HTTP: sent, timed, read whole, and every failure made one of ours."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+import trio
+
+from trio_sessions._errors import (
+    InvalidInputError,
+    MalformedReplyError,
+    NodeError,
+    NodeTimeoutError,
+    NodeUnavailableError,
+)
+from trio_sessions._replies import Misshapen, decode_json
+from trio_sessions._rest_errors import (
+    Reply,
+    malformed,
+    status_error,
+    strip_secrets,
+    transport_error,
+    worded_error,
+)
+from trio_sessions._rest_requests import API
+
+__all__ = ["ANY", "JSON", "Edge"]
+
+T = TypeVar("T")
+
+#: The Accept header of an API call.
+JSON = "application/json"
+#: ... and of a probe: with the other one an unknown route would answer 406 and not 404 (contract §1.5).
+ANY = "*/*"
+
+#: Bytes of the longest body that we read: ten thousand sessions take a tenth of it.
+MAX_BODY = 64 * 1024 * 1024
+
+#: The node refuses to start with a shorter token (contract §1.2).
+_SHORTEST_TOKEN = 8
+
+#: Characters that are kept of a text of the node: its own are shorter, a proxy's page may be of any length.
+_LONGEST_TEXT = 4096
+
+#: Seconds for closing idle connections at the end, when nobody waits for an answer any more.
+_CLOSE_TIMEOUT = 1.0
+
+#: The part of a call's time that it may wait for a connection: less than all, so that the transport's own time-out,
+#: which says for certain that nothing was sent, comes before ours.
+_CONNECT_SHARE = 0.9
+
+#: Idle connections that are kept, and for how many seconds; the node itself closes none (contract §1.1).
+_KEPT_CONNECTIONS = 64
+_KEEP_FOR = 30.0
+
+# What a transport may raise. A cancellation is none of them, nor is an error in our own code.
+_FAILURES = (
+    httpx.HTTPError,
+    httpx.StreamError,
+    OSError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+)
+
+_log = logging.getLogger("trio_sessions.rest")
+
+
+class Edge:
+    """The way to one node: base URL, headers and transport, in use from :meth:`open` to :meth:`aclose`.
+
+    It speaks to the transport without an :class:`httpx.AsyncClient` between: that would keep cookies, log each URL
+    and take longer than all of ours.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None,
+        timeout: float,
+        transport: httpx.AsyncBaseTransport | None,
+        max_connections: int,
+    ) -> None:
+        self.url = _check_url(url)
+        self.timeout = _check_timeout(timeout)
+        self._hidden = _check_token(token)
+        self._headers = _headers(self.url, token)
+        self._given = transport
+        self._max_connections = max_connections
+        self._transport: httpx.AsyncBaseTransport | None = None
+
+    async def open(self) -> None:
+        """Make the transport ready; connects nowhere."""
+        if self._transport is not None:
+            raise InvalidInputError("Hoprd", self.url, "is in use already", "enter it once, or make another one")
+        limits = httpx.Limits(
+            max_connections=self._max_connections,
+            max_keepalive_connections=min(_KEPT_CONNECTIONS, self._max_connections),
+            keepalive_expiry=_KEEP_FOR,
+        )
+        # Nothing from the environment: a proxy named there would see the token.
+        transport = self._given or httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
+        self._transport = transport
+        await transport.__aenter__()
+
+    async def aclose(self) -> None:
+        """Close all connections, also when cancelled, but not for longer than a second. Idempotent."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            with trio.move_on_after(_CLOSE_TIMEOUT, shield=True), contextlib.suppress(*_FAILURES):
+                await transport.__aexit__(None, None, None)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        accept: str = JSON,
+        query: str = "",
+        body: bytes | None = None,
+        timeout: float | None = None,
+    ) -> Reply:
+        """Make one call, of ``timeout`` seconds at most, and give back its reply, whatever its status.
+
+        A cancelled call gives up its connection; the node may act on it nevertheless.
+
+        Raises:
+            NodeUnavailableError: surely nothing was sent.
+            OutcomeUnknownError: the request was sent, or may have been: :class:`NodeTimeoutError` when the time was
+                up, :class:`ConnectionLostError` when the connection died.
+            MalformedReplyError: the body is too long or badly encoded.
+            InvalidInputError: the edge is not in use, or the time-out is none.
+        """
+        transport = self._transport
+        if transport is None:
+            raise InvalidInputError("Hoprd", self.url, "is not in use", "enter it: async with Hoprd(...) as hoprd:")
+        total = self.timeout if timeout is None else _check_timeout(timeout)
+        progress = _Progress()
+        request = httpx.Request(
+            method,
+            f"{self.url}{path}{query}",
+            headers=self._headers[accept, body is not None],
+            content=body,
+            extensions={"timeout": self._phases(total), "trace": progress.note},
+        )
+        began = trio.current_time()
+        error: NodeError
+        cause = None
+        try:
+            with trio.move_on_after(total):
+                reply = await _exchange(transport, request, method, path)
+                _log.debug("%s %s: %d in %.4f s", method, path, reply.status, trio.current_time() - began)
+                return reply
+            # Only our own deadline leads here: the scope lets every other cancellation pass.
+            if progress.unsent:
+                error = NodeUnavailableError(method, path, f"no connection within {total:g} s")
+            else:
+                error = NodeTimeoutError(method, path, f"no reply within {total:g} s")
+        except _FAILURES as failure:
+            error = transport_error(method, path, failure, self.clean)
+            cause = failure if strip_secrets(failure, self._hidden) else None
+        _log.debug("%s in %.4f s", error, trio.current_time() - began)
+        raise error from cause
+
+    def error(self, reply: Reply) -> NodeError:
+        """The error that a reply of an unexpected status stands for."""
+        return status_error(reply, self.clean)
+
+    def parse(self, reply: Reply, read: Callable[[object], T]) -> T:
+        """What ``read`` makes of the JSON body.
+
+        Raises:
+            StatusError: the body is the daemon's error object (contract §1.4).
+            MalformedReplyError: the body is no JSON, or ``read`` found it misshapen.
+        """
+        error: NodeError | None
+        try:
+            if not reply.is_json:
+                raise Misshapen("", "is not JSON by its content type", reply.media_type)
+            value = decode_json(reply.body)
+            error = worded_error(reply, value, self.clean)
+            if error is None:
+                return read(value)
+        except Misshapen as problem:
+            error = malformed(reply, problem, self.clean)
+        # Not out of the except block: the body, uncleaned, would hang on the error as its context.
+        raise error
+
+    def clean(self, text: str) -> str:
+        """``text`` of the node, fit to show: without the token, of bounded length, without control characters."""
+        for form in self._hidden:
+            text = text.replace(form, "<token>")
+        kept = text[:_LONGEST_TEXT]
+        if kept.isprintable():
+            return kept
+        return "".join(
+            char if char.isprintable() else " " if char.isspace() else "\N{REPLACEMENT CHARACTER}" for char in kept
+        )
+
+    def _phases(self, total: float) -> dict[str, float | None]:
+        """httpx's time-outs: those of its phases before sending; the rest is under the total."""
+        wait = total * _CONNECT_SHARE
+        # A call of ninety seconds does not wait ninety seconds for a host that is not there.
+        return {"pool": wait, "connect": min(wait, self.timeout), "read": None, "write": None}
+
+
+class _Progress:
+    """How far a request came, as the transport tells by the trace extension; a transport may not tell."""
+
+    __slots__ = ("_connecting", "_sending")
+
+    def __init__(self) -> None:
+        self._connecting = self._sending = False
+
+    async def note(self, event: str, info: Mapping[str, object]) -> None:
+        """Take one event of httpcore, e.g. ``"http11.send_request_headers.started"``."""
+        if event.endswith("send_request_headers.started"):
+            self._sending = True
+        else:
+            self._connecting = True
+
+    @property
+    def unsent(self) -> bool:
+        """Whether surely nothing was sent: connecting began, sending did not."""
+        return self._connecting and not self._sending
+
+
+async def _exchange(transport: httpx.AsyncBaseTransport, request: httpx.Request, method: str, path: str) -> Reply:
+    response = await transport.handle_async_request(request)
+    status = response.status_code
+    try:
+        # Some transports give replies that are read already.
+        body = response.content if response.is_stream_consumed else await _read(response)
+    finally:
+        await response.aclose()
+    if body is None:
+        raise MalformedReplyError(method, path, f"a body of more than {MAX_BODY} bytes", status=status)
+    encoding = response.headers.get("content-encoding", "identity").lower()
+    if body and encoding != "identity":
+        raise MalformedReplyError(method, path, "a compressed body, which was not asked for", status=status)
+    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return Reply(method, path, status, media_type, body)
+
+
+async def _read(response: httpx.Response) -> bytes | None:
+    """The body as it came over the wire; ``None`` if it is too long."""
+    body = bytearray()
+    too_long = False
+    try:
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > MAX_BODY:
+                too_long = True
+                body.clear()
+                # The read after this one fails, and that ends the generators below; to leave the loop would not.
+                await response.aclose()
+    except _FAILURES:
+        if not too_long:
+            raise
+    return None if too_long else bytes(body)
+
+
+def _headers(url: str, token: str | None) -> dict[tuple[str, bool], list[tuple[bytes, bytes]]]:
+    """The headers of a call, ready made, by what it accepts and whether it has a body."""
+    common = [(b"Host", urlsplit(url).netloc.encode()), (b"Accept-Encoding", b"identity")]
+    if token is not None:
+        # Exactly so: 3.x compares the whole value (contract §1.2).
+        common.append((b"Authorization", b"Bearer " + token.encode()))
+    json_body = [(b"Content-Type", JSON.encode())]
+    return {
+        (accept, has_body): [*common, (b"Accept", accept.encode()), *(json_body if has_body else ())]
+        for accept in (JSON, ANY)
+        for has_body in (False, True)
+    }
+
+
+def _check_url(url: str) -> str:
+    # A URL may hold a password or a token: then it is not shown.
+    shown = None if "@" in url or "?" in url else url
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
+        known = False
+    problem = None
+    if not known or not url.isascii() or not url.isprintable() or " " in url:
+        problem = "not an http or https URL with a host"
+    elif shown is None or "#" in url:
+        problem = "must not hold credentials, a query or a fragment"
+    elif f"{url.rstrip('/')}/".endswith(f"{API}/"):
+        problem = f"must not hold the API's base path {API}"
+    if problem is not None:
+        raise InvalidInputError("URL", shown, problem, "write for example http://127.0.0.1:3001")
+    return url.rstrip("/")
+
+
+def _check_token(token: str | None) -> tuple[str, ...]:
+    """The forms of ``token`` that must not be shown: as it is, and as JSON and Python write it between quotes.
+
+    The error never shows the token, and a token that the node would never accept never reaches it: a byte that is no
+    visible ASCII may end a daemon of 3.x (contract §1.2).
+    """
+    if token is None:
+        return ()
+    if len(token) < _SHORTEST_TOKEN:
+        raise InvalidInputError(
+            "API token", None, f"has less than {_SHORTEST_TOKEN} characters", "check the node's configuration"
+        )
+    if not all("!" <= char <= "~" for char in token):
+        raise InvalidInputError(
+            "API token", None, "has other characters than visible ASCII", "look for spaces and line ends"
+        )
+    inner = token.replace("\\", "\\\\")
+    return tuple({token, inner, inner.replace('"', '\\"'), inner.replace("'", "\\'")})
+
+
+def _check_timeout(timeout: float) -> float:
+    if not math.isfinite(timeout) or timeout <= 0:
+        raise InvalidInputError("timeout", timeout, "must be a finite number of seconds above 0")
+    return timeout
