@@ -1,0 +1,201 @@
+"""The front with real sockets: the API over Hypercorn, every listener a socket of its own."""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import closing
+from typing import Any
+
+import attrs
+import trio
+
+from trio_sessions.simulator._config import SimulatorConfig
+from trio_sessions.simulator._http import BODY_LIMIT, ConnectionDies, Reply, Request, Response
+from trio_sessions.simulator._node import SimulatedNode
+from trio_sessions.simulator._perform import begin, proceed, run_agenda
+from trio_sessions.simulator._sockets import SystemKernel
+
+__all__ = ["ServedNode", "serve_node"]
+
+_LOGGER = logging.getLogger(__name__)
+
+#: Connections that may wait to be accepted: a client may open hundreds at once.
+BACKLOG = 1024
+
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+
+
+@attrs.frozen
+class ServedNode:
+    """Where a served node is.
+
+    Attributes:
+        url: the base URL.
+        token: of the API; ``None`` when it needs none.
+        node: the model with its controls.
+    """
+
+    url: str
+    token: str | None = attrs.field(repr=False)
+    node: SimulatedNode
+
+
+async def serve_node(
+    node: SimulatedNode | SimulatorConfig | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    task_status: trio.TaskStatus[ServedNode] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve a node until cancelled; then everything is closed at once. Reports a :class:`ServedNode` when it listens.
+
+    It needs the extra ``simulator``.
+
+    Args:
+        node: a node that no front has served yet, or what to make one of.
+        host: the ip that the API listens on.
+        port: its port; 0 is any free one.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
+    model = node if isinstance(node, SimulatedNode) else SimulatedNode(node)
+    listening = _listen(host, port)
+    url = _url(listening)
+    async with trio.open_nursery() as nursery:
+        kernel = SystemKernel(nursery)
+        model.world.start(kernel, trio.current_time)
+        nursery.start_soon(run_agenda, model.agenda)
+        task_status.started(ServedNode(url, model.config.token, model))
+        try:
+            while True:
+                with trio.CancelScope() as boot, closing(listening):
+                    model.world.on_restart = boot.cancel
+                    await _serve_api(model, listening)
+                while model.world.refuses(trio.current_time()):
+                    with trio.CancelScope() as outage:
+                        model.world.on_restart = outage.cancel
+                        await trio.sleep_until(model.world.up_at)
+                listening = _listen(host, int(url.rpartition(":")[2]))
+        finally:
+            model.world.stop()
+            kernel.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The socket of the API, ready for connections."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _url(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _serve_api(node: SimulatedNode, listening: socket.socket) -> None:
+    """Answer requests that come in at ``listening``; when cancelled, it is closed and every connection dies."""
+    # The one module of the package that needs the extra, and only while it serves.
+    from hypercorn.config import Config, Sockets  # noqa: PLC0415
+    from hypercorn.trio import serve  # noqa: PLC0415
+
+    class OneSocket(Config):
+        """Hands out the socket that is there: it stays ours, however early we are cancelled."""
+
+        def create_sockets(self) -> Sockets:
+            return Sockets(secure_sockets=[], insecure_sockets=[listening], quic_sockets=[])
+
+    config = OneSocket()
+    config.backlog = BACKLOG
+    config.include_server_header = False
+    config.errorlog = _LOGGER
+    config.accesslog = None
+    config.graceful_timeout = 0
+    # The daemon has neither an idle time-out nor a limit of requests (contract §1.1).
+    config.keep_alive_timeout = math.inf
+    config.keep_alive_max_requests = sys.maxsize
+
+    async def app(scope: _Message, receive: _Receive, send: _Send) -> None:
+        if scope["type"] == "lifespan":
+            await _follow_lifespan(receive, send)
+        else:
+            await _answer(node, scope, receive, send)
+
+    await serve(app, config, mode="asgi")  # type: ignore[arg-type]
+
+
+async def _follow_lifespan(receive: _Receive, send: _Send) -> None:
+    """The part of ASGI that there is nothing to do for."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+
+
+async def _answer(node: SimulatedNode, scope: _Message, receive: _Receive, send: _Send) -> None:
+    """One request; dropped when its client disconnects, as the daemon does it (contract §3.3)."""
+    body = await _read_body(receive)
+    if body is None:
+        return
+    request = Request(
+        method=scope["method"],
+        path=scope["raw_path"].decode("latin-1"),
+        query=scope["query_string"].decode("latin-1"),
+        headers=tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]),
+        body=body,
+    )
+    reply = await _perform_while_connected(node, request, receive)
+    if isinstance(reply, Response):
+        headers = [(name.encode(), value.encode()) for name, value in reply.wire_headers]
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
+    elif isinstance(reply, ConnectionDies):
+        # A body that is announced and never comes: Hypercorn closes the connection in the middle of the reply.
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"1")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+async def _read_body(receive: _Receive) -> bytes | None:
+    """The body, as far as anybody looks at it; ``None`` when the client has gone."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        if len(body) <= BODY_LIMIT:
+            body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def _perform_while_connected(node: SimulatedNode, request: Request, receive: _Receive) -> Reply | None:
+    """The model's reply, or ``None`` when the client goes before it comes."""
+    steps = node.handle(request, trio.current_time())
+    begun = begin(steps)
+    if not isinstance(begun, float):
+        return begun
+    reply: Reply | None = None
+
+    async def watch(connected: trio.CancelScope) -> None:
+        # After the body there is only one thing left to hear: that the client has disconnected.
+        await receive()
+        connected.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch, nursery.cancel_scope)
+        reply = await proceed(steps, begun)
+        nursery.cancel_scope.cancel()
+    return reply
