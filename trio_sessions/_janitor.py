@@ -71,22 +71,28 @@ class Janitor:
         self._ghosts: dict[ListenerKey, tuple[float, Claim]] = {}
         self._left: list[Claim] = []
         self._scope = trio.CancelScope(shield=True)
+        self._ready = trio.Event()
         self._finish = trio.Event()
         self._work: trio.Nursery | None = None
         self._posts: trio.Nursery | None = None
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self) -> None:
         """Work until :meth:`finish` was called and all is settled, or until the deadline of :meth:`stop`."""
         try:
             with self._scope:
                 async with trio.open_nursery() as self._work:
                     await self._work.start(self._run_posts)
-                    task_status.started()
+                    self._ready.set()
                     await self._finish.wait()
         finally:
             self._work = None
             for claim in list(self._claims):
                 self._give_up(claim)
+            self._ready.set()
+
+    async def wait_ready(self) -> None:
+        """Wait until :meth:`open` works."""
+        await self._ready.wait()
 
     async def _run_posts(self, *, task_status: trio.TaskStatus[None]) -> None:
         # In a nursery of their own, since at a stop POSTs get less time than DELETEs.

@@ -227,8 +227,10 @@ class SessionPool:
         """Run janitor and sessions until stopped, and wait until nothing is left or the time is over."""
         try:
             async with trio.open_nursery() as nursery:
-                await nursery.start(self._janitor.run)
+                # Not ``start``: that would wait for the janitor's shield when it is cancelled.
+                nursery.start_soon(self._janitor.run)
                 try:
+                    await self._janitor.wait_ready()
                     with self._scope:
                         async with trio.open_nursery() as self._nursery:
                             self._nursery.start_soon(self._reconcile)

@@ -1,0 +1,1 @@
+"""Measurements of trio_sessions; each module is a command of its own."""
