@@ -107,7 +107,7 @@ class NodeError(SessionsError):
 class NodeUnavailableError(NodeError):
     """No connection to the node could be made (refused, no route, no such host, connect time-out).
 
-    The call had no effect and may be repeated.
+    Also when a POST was not sent because the probe before it failed. The call had no effect and may be repeated.
     """
 
 

@@ -13,12 +13,14 @@ from trio_sessions._budget import open_budget
 from trio_sessions._errors import (
     ConnectionLostError,
     InvalidInputError,
+    MalformedReplyError,
     NodeError,
     NodeUnavailableError,
     NotFoundError,
     NotReadyError,
     OutcomeUnknownError,
     RejectedError,
+    ServerFailureError,
     StatusError,
 )
 from trio_sessions._model import (
@@ -210,8 +212,9 @@ class Hoprd:
         """Open a session: the node makes a listener and keeps it until it is closed, idle or restarted (contract §2.1).
 
         The node may take minutes; without a ``timeout`` of yours it gets what it may need, see :func:`open_budget`.
-        On :class:`OutcomeUnknownError`, :class:`MalformedReplyError` and on a cancel a listener may exist that you
-        have not heard of (contract §3.3): look for it in :meth:`list_sessions`. After every other error there is none.
+        On :class:`OutcomeUnknownError`, :class:`MalformedReplyError`, :class:`ServerFailureError` and on a cancel a
+        listener may exist that you have not heard of (contract §3.3): look for it in :meth:`list_sessions`. After
+        every other error there is none.
 
         Raises:
             InvalidInputError: one path goes by hops, the other by relayers.
@@ -278,8 +281,8 @@ class Hoprd:
     async def _dialect_for(self, request: SessionRequest) -> Dialect:
         try:
             return await self._dialects.get()
-        except OutcomeUnknownError as error:
-            # The outcome of a probe may be unknown, that of the POST is not: it was not sent.
+        except (OutcomeUnknownError, MalformedReplyError, ServerFailureError) as error:
+            # With a POST these would mean that it may have had its effect; it was not even sent.
             path = sessions_path(request.protocol)
             raise NodeUnavailableError("POST", path, f"not sent: probing the node failed: {error}") from error
 

@@ -200,7 +200,7 @@ class Peer:
 
     Attributes:
         address: its chain address.
-        quality: 0 to 1; 3.x calls it quality, 4.x score.
+        quality: by the node's judgement, 0 to 1; 3.x calls it quality, 4.x score.
         latency: seconds, as the node last measured it; ``None`` when it did not.
     """
 
@@ -306,7 +306,8 @@ class Dialect:
     """What a node was found to speak, by probing (contract §1.5, §2.2, §2.6).
 
     Attributes:
-        name: ``"3.x"``, ``"4.0"`` or ``"4.1"``: for people; no decision hangs on it.
+        name: ``"3.x"``, ``"4.0"``, ``"4.1"``, or ``"4.x"`` of a node that does not tell: for people; no decision hangs
+            on it.
         pinning: how a relayer is pinned.
         pinning_remedy: what to do about it where ``pinning`` is NONE.
         connected_route: whether peers come from ``/network/connected``, else from ``/node/peers``.

@@ -7,11 +7,10 @@ from collections.abc import Awaitable, Callable
 import attrs
 import trio
 
-from trio_sessions._errors import MalformedReplyError, NodeError, NotFoundError, StatusError
+from trio_sessions._errors import MalformedReplyError, NodeError, NotFoundError, StatusError, UnauthorizedError
 from trio_sessions._model import Dialect, Pinning
 from trio_sessions._replies import read_openapi
 from trio_sessions._rest_edge import ANY, Edge
-from trio_sessions._rest_errors import unknown_route
 from trio_sessions._rest_requests import CONNECTED_PEERS, OLD_PEERS, OPENAPI, STATUS, explicit_path
 
 __all__ = ["Dialects", "probe"]
@@ -38,18 +37,19 @@ async def probe(edge: Edge) -> Dialect:
     connected = await _has_route(edge, CONNECTED_PEERS)
     if not connected and not await _has_route(edge, OLD_PEERS):
         raise NotFoundError("GET", OLD_PEERS, status=404, text=f"nor is there {CONNECTED_PEERS}: this is no hoprd")
-    pinned = await _has_route(edge, explicit_path("udp"))
-    status = await _has_route(edge, STATUS)
+    # Sessions are only posted there: a GET of it is the wrong method.
+    pinned = await _has_route(edge, explicit_path("udp"), status=405)
+    tells_status = await _has_route(edge, STATUS)
     if not connected:
         pinning = Pinning.EXPLICIT_PATH_ROUTE if pinned else Pinning.INTERMEDIATE_PATH
-        return Dialect("3.x", pinning, "", connected_route=False, status_route=status)
+        return Dialect("3.x", pinning, "", connected_route=False, status_route=tells_status)
     version, compiled_in = await _openapi(edge)
     return Dialect(
         name=_name(version),
         pinning=Pinning.EXPLICIT_PATH_ROUTE if pinned else Pinning.NONE,
         pinning_remedy="" if pinned else _remedy(compiled_in),
         connected_route=True,
-        status_route=status,
+        status_route=tells_status,
     )
 
 
@@ -114,19 +114,22 @@ def _twin(error: NodeError) -> NodeError:
     return twin
 
 
-async def _has_route(edge: Edge, path: str) -> bool:
+async def _has_route(edge: Edge, path: str, *, status: int = 200) -> bool:
+    """Whether a GET of ``path`` answers as a known route: with ``status``, or with an error of the daemon's own."""
     reply = await edge.call("GET", path, accept=ANY)
-    if reply.status == 405 or (reply.status == 200 and reply.is_json):
-        return True
-    if reply.status == 200:
-        raise MalformedReplyError("GET", path, f"is not JSON by its content type: {edge.clean(reply.media_type)}")
-    error = edge.error(reply)
-    if isinstance(error, StatusError) and 400 <= error.status <= 499 and error.status != 401:
-        if unknown_route(error) and error.status == 404:
+    try:
+        if reply.status != status:
+            raise edge.error(reply)
+        if status == 200:
+            edge.parse(reply, lambda value: value)
+    except UnauthorizedError:
+        raise
+    except StatusError as error:
+        if error.status == 404 and error.word is None:
             return False
-        if error.word is not None:  # the daemon's own: the route is there, and refuses
-            return True
-    raise error
+        if error.word is None or error.status >= 500:
+            raise
+    return True
 
 
 async def _openapi(edge: Edge) -> tuple[str, bool | None]:

@@ -19,14 +19,13 @@ from trio_sessions._errors import (
     NodeTimeoutError,
     NodeUnavailableError,
 )
-from trio_sessions._replies import Misshapen, decode_json
+from trio_sessions._replies import Misshapen, daemon_error, decode_json
 from trio_sessions._rest_errors import (
     Reply,
     malformed,
     status_error,
     strip_secrets,
     transport_error,
-    worded_error,
 )
 from trio_sessions._rest_requests import API
 
@@ -91,6 +90,8 @@ class Edge:
         self.timeout = _check_timeout(timeout)
         self._hidden = _check_token(token)
         self._headers = _headers(self.url, token)
+        if max_connections < 1:
+            raise InvalidInputError("max_connections", max_connections, "must be 1 or more")
         self._given = transport
         self._max_connections = max_connections
         self._transport: httpx.AsyncBaseTransport | None = None
@@ -104,10 +105,11 @@ class Edge:
             max_keepalive_connections=min(_KEPT_CONNECTIONS, self._max_connections),
             keepalive_expiry=_KEEP_FOR,
         )
-        # Nothing from the environment: a proxy named there would see the token.
-        transport = self._given or httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
-        self._transport = transport
-        await transport.__aenter__()
+        # Nothing from the environment: a proxy named there would see the token. And no authorities for plain http:
+        # to load them takes longer than all calls of a short program.
+        secure = self.url.lower().startswith("https")
+        transport = self._given or httpx.AsyncHTTPTransport(limits=limits, trust_env=False, verify=secure)
+        self._transport = await transport.__aenter__()
 
     async def aclose(self) -> None:
         """Close all connections, also when cancelled, but not for longer than a second. Idempotent."""
@@ -179,14 +181,13 @@ class Edge:
             StatusError: the body is the daemon's error object (contract §1.4).
             MalformedReplyError: the body is no JSON, or ``read`` found it misshapen.
         """
-        error: NodeError | None
         try:
             if not reply.is_json:
                 raise Misshapen("", "is not JSON by its content type", reply.media_type)
             value = decode_json(reply.body)
-            error = worded_error(reply, value, self.clean)
-            if error is None:
+            if daemon_error(value) is None:
                 return read(value)
+            error = self.error(reply)
         except Misshapen as problem:
             error = malformed(reply, problem, self.clean)
         # Not out of the except block: the body, uncleaned, would hang on the error as its context.

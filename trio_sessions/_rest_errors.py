@@ -33,7 +33,6 @@ __all__ = [
     "strip_secrets",
     "transport_error",
     "unknown_route",
-    "worded_error",
 ]
 
 #: Makes a text of the node fit to show: short, without our token and without control characters.
@@ -71,6 +70,8 @@ _BY_FAILURE: tuple[tuple[type[Exception], type[NodeError], str], ...] = (
 
 #: Characters that are shown of a value in a malformed reply.
 _LONGEST_VALUE = 80
+#: ... and kept of a status word: the daemon's longest has 42.
+_LONGEST_WORD = 64
 
 
 @attrs.frozen
@@ -97,21 +98,18 @@ class Reply:
 def status_error(reply: Reply, clean: Clean) -> NodeError:
     """The error for a reply whose status is not the expected one."""
     status = reply.status
+    said = None
+    if reply.is_json:
+        with contextlib.suppress(Misshapen):  # if it is no JSON after all, it is shown as it is
+            said = daemon_error(decode_json(reply.body))
+    if status == 200 and said is not None:
+        return _build(_BY_WORD.get(said[0], RejectedError), reply, *said, clean)
     if not 400 <= status <= 599:
         kind = "a redirect" if 300 <= status <= 399 else "an unexpected status"
         return MalformedReplyError(reply.method, reply.path, f"{kind}, HTTP {status}", status=status)
-    word, text = None, reply.body.decode("utf-8", "replace")
-    if reply.is_json:
-        with contextlib.suppress(Misshapen):  # if it is no JSON after all, it is shown as it is
-            word, text = daemon_error(decode_json(reply.body)) or (None, text)
+    word, text = said or (None, reply.body.decode("utf-8", "replace"))
     cls = _BY_STATUS.get(status, ServerFailureError if status >= 500 else RejectedError)
     return _build(cls, reply, word, text, clean)
-
-
-def worded_error(reply: Reply, value: object, clean: Clean) -> StatusError | None:
-    """The error that a body of HTTP 200 holds, if it is the daemon's error object (contract §1.4)."""
-    said = daemon_error(value)
-    return _build(_BY_WORD.get(said[0], RejectedError), reply, *said, clean) if said else None
 
 
 def malformed(reply: Reply, problem: Misshapen, clean: Clean) -> MalformedReplyError:
@@ -164,7 +162,7 @@ def _build(cls: type[StatusError], reply: Reply, word: str | None, text: str, cl
         reply.method,
         reply.path,
         status=reply.status,
-        word=None if word is None else clean(word),
+        word=None if word is None else clean(word)[:_LONGEST_WORD],
         text=clean(text),
     )
 

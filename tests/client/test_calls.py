@@ -344,6 +344,14 @@ async def test_close_and_a_404_that_does_not_mean_gone(reply: bytes) -> None:
         await ask(reply, lambda hoprd: hoprd.close_session(KEY))
 
 
+async def test_errors_as_200_where_no_body_is_expected() -> None:
+    """Contract §1.4: the quirk of 3.x and early 4.0."""
+    with pytest.raises(NotFoundError, match="SESSION_NOT_FOUND"):
+        await ask(error_json(200, "SESSION_NOT_FOUND"), lambda hoprd: hoprd.set_session_config("0xab"))
+    with pytest.raises(RejectedError, match="INVALID_INPUT"):
+        await ask(error_json(200, "INVALID_INPUT"), lambda hoprd: hoprd.close_session(KEY))
+
+
 @pytest.mark.parametrize(
     ("key", "what"),
     [

@@ -1,4 +1,4 @@
-"""Client and simulator together: what the contract says of each dialect is what a caller gets (§1.2 to §1.5, §2, §5)."""
+"""Client and simulator together: what the contract says of each dialect is what a caller gets (§1, §2, §3, §5)."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ DIALECTS = ("3", "4.0-rc", "4.0", "4.1")
 EVERY_DIALECT = pytest.mark.parametrize("dialect", DIALECTS)
 Clock = trio.testing.MockClock
 Call = Callable[[Hoprd, MemoryNode], Awaitable[object]]
+
 
 @asynccontextmanager
 async def client(config: SimulatorConfig, **settings: str | None) -> AsyncIterator[tuple[Hoprd, MemoryNode]]:
@@ -266,7 +267,9 @@ async def test_the_slowest_answer_is_waited_for(dialect: str, autojump_clock: Cl
     ("kind", "error", "left"),
     [("reply-lost", ConnectionLostError, 1), ("reply-hangs", NodeTimeoutError, 1), ("port0", MalformedReplyError, 1)],
 )
-async def test_opens_that_leave_a_listener_behind(kind: str, error: type[NodeError], left: int, autojump_clock: Clock) -> None:
+async def test_opens_that_leave_a_listener_behind(
+    kind: str, error: type[NodeError], left: int, autojump_clock: Clock
+) -> None:
     """§3.3: the caller knows from the error that it has to look."""
     async with client(SimulatorConfig(faults=(Fault(kind=kind, call="open", count=1),))) as (hoprd, sim):
         with pytest.raises(error):

@@ -160,7 +160,7 @@ async def test_other_successes_are_no_success(call: Callable[[Hoprd], Awaitable[
 
 async def test_huge_body(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_rest_edge, "MAX_BODY", 100_000)
-    reply = [http(200, '"' + "x" * 100_001 + '"', "application/json")]
+    reply = [http(200, '"' + "x" * 1_000_000 + '"', "application/json")]
     async with raw_node(lambda _: reply[0]) as node, Hoprd(node.url) as hoprd:
         with pytest.raises(MalformedReplyError, match="more than 100000 bytes"):
             await hoprd.version()

@@ -92,7 +92,7 @@ def test_any_bytes(call: Callable[[Hoprd], Awaitable[object]], status: int, body
 
 @EVERY_CALL
 @given(status=STATUSES, value=JSON_VALUES)
-@LESS
+@settings(LESS, max_examples=15)
 def test_any_json(call: Callable[[Hoprd], Awaitable[object]], status: int, value: object) -> None:
     trio.run(outcome, call, status, json.dumps(value).encode(), "application/json")
 

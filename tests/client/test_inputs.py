@@ -69,6 +69,11 @@ def test_tokens_that_no_node_takes(token: str) -> None:
     assert not token or token not in f"{caught.value} {caught.value!r}"
 
 
+def test_connections() -> None:
+    with pytest.raises(InvalidInputError, match="max_connections"):
+        Hoprd("http://node", max_connections=0)
+
+
 @pytest.mark.parametrize("timeout", [0, -1, math.inf, math.nan])
 async def test_time_outs(timeout: float) -> None:
     with pytest.raises(InvalidInputError, match="timeout"):

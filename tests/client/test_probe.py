@@ -278,6 +278,13 @@ async def test_a_probe_that_was_overtaken_by_a_restart_is_not_kept() -> None:
         assert hoprd.dialect == found[0]
 
 
+@pytest.mark.parametrize("reply", [http(500), http(200, "?", "application/json")], ids=["500", "garbage"])
+async def test_an_open_whose_probe_is_answered_badly_was_not_sent(reply: bytes) -> None:
+    async with raw_node(lambda _: reply) as node, Hoprd(node.url) as hoprd:
+        with pytest.raises(NodeUnavailableError, match=r"POST .* not sent: probing the node failed"):
+            await hoprd.open_session(BY_RELAYER)
+
+
 @pytest.mark.parametrize("raised", [httpx.ReadTimeout("slow"), httpx.ReadError("gone")], ids=repr)
 async def test_an_open_whose_probe_fails_was_not_sent(raised: Exception) -> None:
     """The outcome of the probe is unknown, that of the POST is not: nobody has to look for a listener."""
