@@ -1,0 +1,27 @@
+"""The command line, ``trio-sessions``: it needs the extra ``cli``, and says so where that is missing."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+#: What the extra ``cli`` brings.
+_EXTRA = ("click", "hypercorn", "rich")
+
+
+def main() -> None:
+    """Run the command line, and exit with its status."""
+    try:
+        from trio_sessions.cli._main import run_command
+
+        status = run_command(sys.argv[1:])
+    except KeyboardInterrupt:
+        # While modules were imported: nothing has begun. It is the status that shells give to such an end.
+        sys.exit(130)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRA:
+            raise
+        sys.exit(f"trio-sessions: error: {missing} is not installed: pip install 'trio-sessions[cli]'")
+    sys.exit(status)

@@ -1,0 +1,66 @@
+"""What a run is to do, as one frozen record."""
+
+from __future__ import annotations
+
+import attrs
+
+from trio_sessions._address import same_address
+from trio_sessions._errors import InvalidInputError
+
+__all__ = ["SIMULATED_RELAYERS", "Plan"]
+
+#: Of a simulated node, when nobody names a number.
+SIMULATED_RELAYERS = 5
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """The options of ``run``; durations in seconds.
+
+    Attributes:
+        url: of the node; ``None``: simulate one.
+        token: for its API.
+        relayers: which to use, or how many; ``None``: every one with an open channel.
+        destinations: to choose from; none: every connected peer.
+        hops: of sessions by hops; ``None``: through chosen relayers.
+        batch: messages handed in at once.
+        rate: messages a second, over all relayers together.
+        duration: of the whole; ``None``: until a signal.
+        seed: of every random choice; ``None``: another one each time.
+        grace_period, stop_timeout: of the pool.
+
+    Raises:
+        InvalidInputError: options that exclude each other.
+    """
+
+    url: str | None
+    token: str | None = attrs.field(default=None, repr=False)
+    relayers: int | tuple[str, ...] | None = None
+    destinations: tuple[str, ...] = ()
+    hops: int | None = None
+    batch: int = 10
+    rate: float = 100.0
+    duration: float | None = None
+    seed: int | None = None
+    grace_period: float = 300.0
+    stop_timeout: float = 10.0
+
+    def __attrs_post_init__(self) -> None:
+        if self.hops is not None and self.relayers is not None:
+            remedy = "leave one out: by hops it is the node that picks the relayers"
+            raise InvalidInputError("--hops", self.hops, "cannot be given together with --relayers", remedy)
+        for relayer in self.named_relayers or ():
+            if self.destinations and not self.has_destination(relayer):
+                rule = "is the relayer, too, and there is no other"
+                raise InvalidInputError("--destination", relayer, rule, "choose another destination or relayer")
+
+    @property
+    def named_relayers(self) -> tuple[str, ...] | None:
+        """The relayers that were given by address."""
+        return self.relayers if isinstance(self.relayers, tuple) else None
+
+    def has_destination(self, relayer: str) -> bool:
+        """Whether there may be a destination for sessions through ``relayer``, which is never its own."""
+        if self.hops is not None or not self.destinations:
+            return True
+        return any(not same_address(destination, relayer) for destination in self.destinations)

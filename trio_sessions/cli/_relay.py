@@ -1,0 +1,158 @@
+"""One run: a node, its traffic, and the one way in which it ends."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+
+import attrs
+import trio
+
+from trio_sessions import (
+    Hoprd,
+    Node,
+    NodeOptions,
+    PoolOptions,
+    PoolReport,
+    SessionsError,
+)
+from trio_sessions._datagrams import Connect, connect_udp
+from trio_sessions._leaf import open_leaf_nursery
+from trio_sessions.cli._plan import SIMULATED_RELAYERS, Plan
+from trio_sessions.cli._progress import show_progress
+from trio_sessions.cli._screen import Screen
+from trio_sessions.cli._signals import receive_signals
+from trio_sessions.cli._status import UNAVAILABLE, CommandError
+from trio_sessions.cli._traffic import Traffic
+
+__all__ = ["Outcome", "Run", "relay"]
+
+
+@attrs.frozen
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        report: of the pool, final.
+        failure: why it ended early, or why not one session could be opened; ``None`` when it went well.
+        at_node: the listeners that the simulated node itself has after the stop; ``None`` for a real node.
+    """
+
+    report: PoolReport
+    failure: SessionsError | CommandError | None = None
+    at_node: int | None = None
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is left, in the node's eyes too, and every message is accounted for."""
+        return self.report.clean and not self.at_node
+
+
+async def relay(plan: Plan, screen: Screen) -> Outcome:
+    """Do what ``plan`` says, until its time is over or a signal comes.
+
+    Raises:
+        InvalidInputError: the plan doesn't fit this node, or a value of it breaks a rule.
+        StatusError: the node's first answer was a refusal.
+        CommandError: the node did not come up in time, or has no relayer.
+    """
+    with receive_signals() as signals:
+        if plan.url is None:
+            return await _simulated(plan, screen, signals)
+        return await Run(plan, screen, Hoprd(plan.url, token=plan.token)).until_over(signals)
+
+
+async def _simulated(plan: Plan, screen: Screen, signals: AsyncIterator[int]) -> Outcome:
+    """Run against a simulated node in this process, and ask that node what is left."""
+    from trio_sessions.simulator import SimulatedNode, SimulatorConfig, serve_node
+
+    relayers = plan.relayers if isinstance(plan.relayers, int) else SIMULATED_RELAYERS
+    simulated = SimulatedNode(SimulatorConfig(relayers=relayers, seed=plan.seed or 0))
+    async with open_leaf_nursery() as nursery:
+        server = await nursery.start(serve_node, simulated)
+        outcome = await Run(plan, screen, Hoprd(server.url, token=server.token)).until_over(signals)
+        at_node = len(simulated.listeners())
+        nursery.cancel_scope.cancel()
+    return attrs.evolve(outcome, at_node=at_node)
+
+
+class Run:
+    """A run against the node of ``hoprd``, which is opened and closed by it."""
+
+    def __init__(self, plan: Plan, screen: Screen, hoprd: Hoprd, *, connect: Connect = connect_udp) -> None:
+        self._plan = plan
+        self._screen = screen
+        self._hoprd = hoprd
+        self._node = Node(
+            self._hoprd,
+            NodeOptions(relayers=plan.named_relayers, hops=plan.hops),
+            PoolOptions(destinations=plan.destinations, grace_period=plan.grace_period, stop_timeout=plan.stop_timeout),
+            rng=random.Random(plan.seed),
+            connect=connect,
+        )
+        self._is_up = False
+        self._stopping = False
+        self._failure: SessionsError | CommandError | None = None
+        self._ran_out = False
+        #: What a stop cancels besides the node: nobody shall go on to hand in messages.
+        self._feeding = trio.CancelScope()
+
+    async def until_over(self, signals: AsyncIterator[int]) -> Outcome:
+        """Run until something says stop, and until the stop is over; see :func:`relay`."""
+        async with self._hoprd, open_leaf_nursery() as nursery:
+            async with open_leaf_nursery() as working:
+                # They end with the work, and not before: a signal counts until the stop is over. Each of them waits
+                # before it acts, so that the node's run has begun by then, and there is a pool to report of.
+                nursery.start_soon(self._obey, signals)
+                nursery.start_soon(self._watch_clock)
+                await working.start(self._node.run)
+                traffic = await self._start_traffic(working, nursery)
+            nursery.cancel_scope.cancel()
+        report = self._node.report
+        if self._failure is None and traffic is not None and not report.sessions.opened:
+            self._failure = traffic.failure
+            if self._failure is None and self._ran_out:
+                self._failure = CommandError("the run was over before a session was open: give it more time, or see -v")
+        return Outcome(report, self._failure)
+
+    async def _start_traffic(self, working: trio.Nursery, nursery: trio.Nursery) -> Traffic | None:
+        if self._stopping:
+            return None
+        self._is_up = True
+        traffic = Traffic(self._node, self._plan, self._give_up)
+        working.start_soon(self._feed, traffic)
+        nursery.start_soon(show_progress, self._node, self._screen, self._plan.duration)
+        return traffic
+
+    async def _feed(self, traffic: Traffic) -> None:
+        with self._feeding:
+            await traffic.run()
+
+    async def _obey(self, signals: AsyncIterator[int]) -> None:
+        """The first signal stops, the second waits for no more answers; nothing ever shortens the clean-up."""
+        await anext(signals)
+        self._screen.note("stopping; a second signal waits for no more answers")
+        self._stop()
+        await anext(signals)
+        self._screen.note("waiting for no more answers; closing what is open")
+        self._stop(drain=False)
+
+    async def _watch_clock(self) -> None:
+        if self._plan.duration is None:
+            return
+        await trio.sleep(self._plan.duration)
+        if not self._is_up and not self._stopping:
+            within = f"within the {self._plan.duration:g} s of the run"
+            raise CommandError(f"no node came up at {self._hoprd.url} {within}: check the URL", UNAVAILABLE)
+        self._ran_out = not self._stopping
+        self._stop()
+
+    def _give_up(self, failure: SessionsError) -> None:
+        if not self._stopping:
+            self._failure = failure
+            self._stop()
+
+    def _stop(self, *, drain: bool = True) -> None:
+        self._stopping = True
+        self._node.stop(drain=drain)
+        self._feeding.cancel()

@@ -1,0 +1,77 @@
+"""Exit statuses: what they mean, and which one an error has."""
+
+from __future__ import annotations
+
+from trio_sessions._errors import (
+    CannotPinRelayerError,
+    InvalidInputError,
+    NodeUnavailableError,
+    SessionsError,
+    UnauthorizedError,
+)
+
+__all__ = [
+    "CLEAN",
+    "FAILED",
+    "INTERRUPTED",
+    "LEFT",
+    "STATUS_HELP",
+    "UNAUTHORIZED",
+    "UNAVAILABLE",
+    "USAGE",
+    "CommandError",
+    "one_line",
+    "status_of",
+]
+
+CLEAN = 0
+FAILED = 1
+USAGE = 2
+LEFT = 3
+# Of sysexits.h: EX_UNAVAILABLE and EX_NOPERM.
+UNAVAILABLE = 69
+UNAUTHORIZED = 77
+#: As shells say it of a program that SIGINT ended: only before a command has begun to do anything.
+INTERRUPTED = 130
+
+#: For the help: click keeps the lines of a paragraph that begins with \b.
+STATUS_HELP = """\b
+Exit status:
+  0   clean: nothing left at the node, every message accounted for
+  1   failure
+  2   bad usage or input
+  3   something was left at the node, or messages are unaccounted for
+  69  the node was not there
+  77  the node refuses the token
+"""
+
+
+class CommandError(Exception):
+    """A command cannot go on; its text is the one line to say.
+
+    Attributes:
+        status: to exit with.
+    """
+
+    def __init__(self, message: str, status: int = FAILED) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def status_of(error: SessionsError | CommandError) -> int:
+    """The exit status for an error."""
+    if isinstance(error, CommandError):
+        return error.status
+    if isinstance(error, InvalidInputError):
+        return USAGE
+    if isinstance(error, UnauthorizedError):
+        return UNAUTHORIZED
+    if isinstance(error, NodeUnavailableError):
+        return UNAVAILABLE
+    return FAILED
+
+
+def one_line(error: SessionsError | CommandError) -> str:
+    """What to say of an error."""
+    line = " ".join(str(error).split())
+    return f"{line} (--hops N)" if isinstance(error, CannotPinRelayerError) else line
