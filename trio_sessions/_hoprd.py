@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
-import httpx
 import trio
 
 from trio_sessions._budget import open_budget
@@ -37,7 +36,7 @@ from trio_sessions._model import (
     SessionConfig,
     SessionRequest,
 )
-from trio_sessions._probe import Dialects, probe
+from trio_sessions._probe import Dialects, probe, unknown_route
 from trio_sessions._replies import (
     read_address,
     read_balances,
@@ -51,15 +50,15 @@ from trio_sessions._replies import (
     read_status,
     read_version,
 )
-from trio_sessions._rest_edge import ANY, JSON, Edge
-from trio_sessions._rest_errors import Reply, unknown_route
 from trio_sessions._rest_requests import (
     ADDRESSES,
+    ANY,
     BALANCES,
     CHANNELS,
     CONNECTED_PEERS,
     HEALTH_CHECKS,
     INFO,
+    JSON,
     OLD_PEERS,
     STATUS,
     VERSION,
@@ -70,6 +69,11 @@ from trio_sessions._rest_requests import (
     session_call,
     sessions_path,
 )
+
+if TYPE_CHECKING:
+    import httpx
+
+    from trio_sessions._rest_errors import Reply
 
 __all__ = ["Hoprd"]
 
@@ -112,6 +116,9 @@ class Hoprd:
         transport: httpx.AsyncBaseTransport | None = None,
         max_connections: int = 512,
     ) -> None:
+        # Here, since httpx takes as long to import as all the rest: who only imports the library need not wait for it.
+        from trio_sessions._rest_edge import Edge  # noqa: PLC0415
+
         self._edge = Edge(url, token=token, timeout=timeout, transport=transport, max_connections=max_connections)
         self._dialects = Dialects(lambda: probe(self._edge))
 

@@ -38,6 +38,8 @@ _CLOSE_RETRY = (0.2, 30.0)
 _LOOK_AGAIN = (0.5, 10.0)
 #: Of the stop timeout, the share that POSTs under way may take: what is left is for closing what they made.
 _POST_SHARE = 0.5
+#: What a proxy answers for a node that it lost, or that takes long; the daemon itself never does (contract §1.4).
+_PROXY_FAILURES = frozenset({502, 504})
 #: A listener that vanished is looked out for this long, seconds: the node ends an idle one within 203 s anyhow
 #: (contract §3.5), so one that a lying list had hidden cannot come back later.
 _GHOST_PERIOD = 210.0
@@ -181,11 +183,8 @@ class Janitor:
         except trio.Cancelled:
             self._post_failed(claim, None, unknown=claim.state is ListenerState.POSTING)
             raise
-        except (OutcomeUnknownError, MalformedReplyError, ServerFailureError) as error:
-            # Sent, and perhaps done: a reply that makes no sense, or a failure of a proxy, tells as little as none.
-            self._post_failed(claim, error, unknown=claim.state is ListenerState.POSTING)
         except SessionsError as error:
-            self._post_failed(claim, error, unknown=False)
+            self._post_failed(claim, error, unknown=claim.state is ListenerState.POSTING and _may_have_worked(error))
         else:
             # No checkpoint between the reply and this: the claim owns the listener from here on.
             self._register(claim, listener)
@@ -306,7 +305,7 @@ class Janitor:
             except NodeError as error:
                 claim.error = error
                 # It may have worked: then the port may be a stranger's by the next try.
-                claim.look_first = claim.look_first or isinstance(error, OutcomeUnknownError | ServerFailureError)
+                claim.look_first = claim.look_first or _may_have_worked(error)
             else:
                 claim.apply(ListenerEvent.CONFIRMED)
                 self._let_go(claim)
@@ -339,3 +338,10 @@ class Janitor:
         self._claims.pop(claim, None)
         if claim.listener is not None:
             self._let_go(claim)
+
+
+def _may_have_worked(error: SessionsError) -> bool:
+    """Whether the call that failed like this may have had its effect: it was sent, and the reply says nothing of it."""
+    if isinstance(error, ServerFailureError):
+        return error.status in _PROXY_FAILURES
+    return isinstance(error, OutcomeUnknownError | MalformedReplyError)

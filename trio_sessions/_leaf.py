@@ -25,7 +25,7 @@ async def open_leaf_nursery() -> AsyncIterator[trio.Nursery]:
                 body_error = error
                 raise
     except BaseExceptionGroup as group:
-        outcome = leaf(group) if body_error is None or isinstance(body_error, trio.Cancelled) else body_error
+        outcome = leaf(group) if body_error is None or _is_cancelled(body_error) else body_error
     else:
         return
     # Outside of the handler, so that neither cause nor context of the caller's error is changed.
@@ -45,6 +45,11 @@ def leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
     for other in others:
         first.add_note(f"and at the same time: {other!r}")
     return first
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Whether ``error`` says only that its task was cancelled; several at once come as a group."""
+    return all(isinstance(each, trio.Cancelled) for each in _leaves(error))
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

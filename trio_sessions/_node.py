@@ -249,6 +249,8 @@ class Node:
         except SessionsError as error:
             # The ledger has it, and session and gate have logged what matters.
             _log.debug("batch for %s not delivered: %s", relayer, error)
+        except Exception:  # noqa: BLE001 - a crash costs this batch, which is counted, and no other
+            _log.exception("batch for %s crashed", relayer)
 
     def _leave(self, relayer: str, entry: Entry, reason: str) -> None:
         if not entry.settled:

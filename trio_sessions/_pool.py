@@ -232,16 +232,25 @@ class SessionPool:
                 try:
                     await self._janitor.wait_ready()
                     with self._scope:
-                        async with trio.open_nursery() as self._nursery:
-                            self._nursery.start_soon(self._reconcile)
-                            task_status.started()
+                        await self._run_sessions(task_status)
                 finally:
-                    # A cancelled block, or a crash, stops the pool just as its user would.
                     self.stop()
-                    self._nursery = None
                     self._janitor.finish()
         finally:
             self._ended_at = trio.current_time()
+
+    async def _run_sessions(self, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._reconcile)
+            self._nursery = nursery
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                # A cancelled block, or a crash, stops the pool just as its user would; and no session is started any
+                # more, before the nursery could be closed to it.
+                self.stop()
+                self._nursery = None
 
     async def _reconcile(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -10,10 +11,12 @@ import trio
 from trio_sessions._errors import MalformedReplyError, NodeError, NotFoundError, StatusError, UnauthorizedError
 from trio_sessions._model import Dialect, Pinning
 from trio_sessions._replies import read_openapi
-from trio_sessions._rest_edge import ANY, Edge
-from trio_sessions._rest_requests import CONNECTED_PEERS, OLD_PEERS, OPENAPI, STATUS, explicit_path
+from trio_sessions._rest_requests import ANY, CONNECTED_PEERS, OLD_PEERS, OPENAPI, STATUS, explicit_path
 
-__all__ = ["Dialects", "probe"]
+if TYPE_CHECKING:
+    from trio_sessions._rest_edge import Edge
+
+__all__ = ["Dialects", "probe", "unknown_route"]
 
 _SWITCH_ON = (
     "switch on `api.enable_explicit_path_sessions` in the node's configuration, or start it with "
@@ -161,3 +164,8 @@ def _remedy(compiled_in: bool | None) -> str:
     if compiled_in is None:
         return f"{_SWITCH_ON} (hoprd 4.0.3 or later), {_BY_HOPS}"
     return f"upgrade the node to hoprd 4.0.3 or later and {_SWITCH_ON}, {_BY_HOPS}"
+
+
+def unknown_route(error: StatusError) -> bool:
+    """Whether the node does not know the route: then no daemon's error object comes with it (contract §1.5)."""
+    return error.status in (404, 406) and error.word is None

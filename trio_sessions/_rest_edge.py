@@ -27,16 +27,11 @@ from trio_sessions._rest_errors import (
     strip_secrets,
     transport_error,
 )
-from trio_sessions._rest_requests import API
+from trio_sessions._rest_requests import ANY, API, JSON
 
-__all__ = ["ANY", "JSON", "Edge"]
+__all__ = ["Edge"]
 
 T = TypeVar("T")
-
-#: The Accept header of an API call.
-JSON = "application/json"
-#: ... and of a probe: with the other one an unknown route would answer 406 and not 404 (contract §1.5).
-ANY = "*/*"
 
 #: Bytes of the longest body that we read: ten thousand sessions take a tenth of it.
 MAX_BODY = 64 * 1024 * 1024

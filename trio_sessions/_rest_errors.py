@@ -32,7 +32,6 @@ __all__ = [
     "status_error",
     "strip_secrets",
     "transport_error",
-    "unknown_route",
 ]
 
 #: Makes a text of the node fit to show: short, without our token and without control characters.
@@ -129,11 +128,6 @@ def transport_error(method: str, path: str, error: Exception, clean: Clean) -> N
         if isinstance(error, kind):
             return cls(method, path, f"{what}: {said}")
     return ConnectionLostError(method, path, f"connection lost: {said}")
-
-
-def unknown_route(error: StatusError) -> bool:
-    """Whether the node does not know the route: then no daemon's error object comes with it (contract §1.5)."""
-    return error.status in (404, 406) and error.word is None
 
 
 def strip_secrets(error: BaseException, secrets: Collection[str]) -> bool:

@@ -21,12 +21,14 @@ from trio_sessions._units import format_bandwidth, format_size
 
 __all__ = [
     "ADDRESSES",
+    "ANY",
     "API",
     "BALANCES",
     "CHANNELS",
     "CONNECTED_PEERS",
     "HEALTH_CHECKS",
     "INFO",
+    "JSON",
     "OLD_PEERS",
     "OPENAPI",
     "STATUS",
@@ -39,6 +41,11 @@ __all__ = [
     "session_call",
     "sessions_path",
 ]
+
+#: The Accept header of an API call.
+JSON = "application/json"
+#: ... and of a probe: with the other one an unknown route would answer 406 and not 404 (contract §1.5).
+ANY = "*/*"
 
 #: The base path in all dialects: the major version of the REST crate, not of hoprd (contract §1.1).
 API = "/api/v4"

@@ -39,6 +39,7 @@ class Rules:
         raw_payload: bytes of a raw session's packet (contract §4.2).
         max_sessions: the manager's limit (contract §3.4).
         frame_timeout: seconds that a missing frame holds up the later ones (contract §4.3).
+        stalls_add_up: whether each of several missing frames holds up the later ones for that long (contract §4.3).
         timeout_text: the inner text of an open that nobody answered (contract §2.1).
         prefix_errors: whether errors of an open are wrapped as a failure of the UDP listener (contract §2.1).
         pool_failure: the status when a TCP session's pool cannot be filled (contract §2.1).
@@ -64,6 +65,7 @@ class Rules:
     raw_payload: int = 1030
     max_sessions: int = 100
     frame_timeout: float = 0.8
+    stalls_add_up: bool = True
     timeout_text: str = "session operation timed out"
     prefix_errors: bool = True
     pool_failure: int = 422
@@ -115,6 +117,7 @@ _ALL = (
         flow_control=True,
         delete_frees_slot=True,
         frame_timeout=3.0,
+        stalls_add_up=False,
     ),
 )
 

@@ -126,7 +126,7 @@ class EchoPath:
         """The same through a network with faults."""
         fired = self._faults.fire_data(session.relayers, now)
         if "loss" in fired:
-            self._lose(session, due)
+            self._lose(session, due, now)
             if "Retransmission" not in session.spec.capabilities:
                 return
             due += 2 * self._latency
@@ -140,11 +140,13 @@ class EchoPath:
             if "duplicate" in fired:
                 self._schedule(session, part, due, now)
 
-    def _lose(self, session: Session, due: float) -> None:
+    def _lose(self, session: Session, due: float, now: float) -> None:
         """A lost frame of a segmented session holds up the later ones (contract §4.3)."""
         self._counters.datagrams_lost += 1
         if session.segmented and "Retransmission" not in session.spec.capabilities:
-            session.hold_until = max(session.hold_until, due + self._rules.frame_timeout)
+            # It is missed when it would have come: behind those held up or, since 4.1, when it was due itself.
+            missed = due if self._rules.stalls_add_up else now + self._latency
+            session.hold_until = max(session.hold_until, missed + self._rules.frame_timeout)
 
     def _merge(self, session: Session, piece: bytes, now: float, *, any_time: bool = False) -> bool:
         """Join ``piece`` to the echo before it, if one frame holds both."""
