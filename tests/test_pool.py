@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+from functools import partial
 
 import attrs
 import httpx
@@ -400,26 +401,158 @@ async def test_a_list_that_lies_while_no_sign_of_life_comes_orphans_nothing(auto
 # -- lies and lost replies of a POST
 
 
-@pytest.mark.parametrize(
-    "fault", ["reply-lost:open:count=1", "reply-hangs:open:count=1", "port0:open:count=1", "garbage:open:count=1"]
-)
+LOST_REPLIES = ["reply-lost:open:count=1", "reply-hangs:open:count=1", "port0:open:count=1", "garbage:open:count=1"]
+
+
+@pytest.mark.parametrize("fault", LOST_REPLIES)
 async def test_the_listener_of_a_lost_or_broken_reply_is_found_and_closed(
     autojump_clock: MockClock, fault: str
 ) -> None:
-    async with memory_world() as world:
+    """In a dialect whose list shows the path by which a listener is known to be ours."""
+    async with memory_world(SimulatorConfig(dialect="3")) as world:
         relayer, destination = world.relayers[0], world.sim.node.destinations[0]
-        strangers = [world.sim.node.add_stranger() for _ in range(3)]
+        # The first is like ours in all that the list shows, but was there before.
+        strangers = [world.sim.node.add_stranger(relayer=relayer, destination=destination)]
+        strangers += [world.sim.node.add_stranger() for _ in range(3)]
         world.sim.node.add_fault(parse_fault(fault))
         async with world.pool() as pool:
             session = await pool.session(relayer, destination=destination)
-            await trio.sleep(130.0)
+            await trio.sleep(5.0)
             ports = {record.port for record in world.sim.node.listeners()}
             assert session.info.listener is not None
             assert ports == {stranger.port for stranger in strangers} | {session.info.listener.key.port}
             assert (await session.relay(1)).answered == 1
         assert pool.report.clean
         assert world.sim.node.counters.opens_committed == 2
-        world.assert_nothing_left(strangers=3)
+        world.assert_nothing_left(strangers=4)
+
+
+@pytest.mark.parametrize("fault", LOST_REPLIES)
+async def test_the_listener_of_a_lost_reply_that_cannot_be_told_from_others_is_left_to_its_idle_end(
+    autojump_clock: MockClock, fault: str
+) -> None:
+    """The list of dialect 4.1 hides the paths of pinned sessions (contract §2.2): a stranger's looks the same."""
+    async with memory_world() as world:
+        relayer, destination = world.relayers[0], world.sim.node.destinations[0]
+        world.sim.node.add_fault(parse_fault(fault))
+        async with world.pool() as pool:
+            session = await pool.session(relayer, destination=destination)
+            stranger = world.sim.node.add_stranger(destination=destination)
+            await trio.sleep(2.0)
+            assert len(world.sim.node.listeners()) == 3
+            assert world.sim.node.counters.closes == 0
+            while trio.current_time() < 430.0:
+                assert (await session.relay(1)).answered == 1
+                await trio.sleep(10.0)
+            assert session.info.listener is not None
+            ports = {record.port for record in world.sim.node.listeners()}
+            assert ports == {stranger.port, session.info.listener.key.port}
+        # By now it is known to be gone: nothing has to be named.
+        assert pool.report.clean
+
+
+async def test_a_lost_reply_that_is_not_settled_at_the_stop_is_named(autojump_clock: MockClock) -> None:
+    async with memory_world() as world:
+        world.sim.node.add_fault(parse_fault("reply-lost:open:count=1"))
+        async with world.pool() as pool:
+            await pool.session(world.relayers[0])
+        (left,) = pool.report.left
+        assert (left.listener, left.route) == (None, world.relayers[0])
+        assert not pool.report.clean
+        assert pool.report.stop_duration == pytest.approx(10.0)
+        assert len(world.sim.node.listeners()) == 1
+
+
+async def test_a_sibling_that_is_still_opening_is_not_taken_for_the_lost_one(autojump_clock: MockClock) -> None:
+    """Two relayers, one destination; the first POST dies without an effect while the second is under way."""
+    async with memory_world(SimulatorConfig(dialect="3")) as world:
+        destination = world.sim.node.destinations[0]
+        world.sim.node.add_fault(parse_fault("reset:open:count=1"))
+        world.sim.node.add_fault(parse_fault("delay:open:seconds=5:relayer=1"))
+        async with world.pool() as pool:
+            async with trio.open_nursery() as nursery:
+                for relayer in world.relayers[:2]:
+                    nursery.start_soon(partial(pool.session, relayer, destination=destination))
+            await trio.sleep(150.0)
+            assert len(world.sim.node.listeners()) == 2
+            assert world.sim.node.counters.closes == 0
+        assert pool.report.clean
+
+
+async def test_a_stranger_that_opened_long_before_is_not_taken_for_a_lost_reply(autojump_clock: MockClock) -> None:
+    """Nobody has looked at the list for an hour when the POST dies."""
+    async with memory_world(SimulatorConfig(dialect="3")) as world:
+        relayer, destination = world.relayers[0], world.sim.node.destinations[0]
+        async with world.pool(PoolOptions(open_attempts=1)) as pool:
+            session = await pool.session(relayer, destination=destination)
+            session.close()
+            await trio.sleep(3600.0)
+            stranger = world.sim.node.add_stranger(relayer=relayer, destination=destination)
+            await trio.sleep(60.0)
+            world.sim.node.add_fault(parse_fault("reset:open:count=1"))
+            with pytest.raises(SessionOpenError):
+                await pool.session(relayer, destination=destination)
+            await trio.sleep(100.0)
+            assert [record.port for record in world.sim.node.listeners()] == [stranger.port]
+
+
+@pytest.mark.parametrize("ending", ["restart", "idle end"])
+@pytest.mark.parametrize("how", ["close", "stop"])
+async def test_a_stranger_on_the_port_of_a_vanished_listener_is_not_closed(
+    autojump_clock: MockClock, ending: str, how: str
+) -> None:
+    """Before we have noticed that ours is gone."""
+    async with memory_world() as world:
+        async with world.pool(PoolOptions(reconcile_interval=10_000.0)) as pool:
+            session = await pool.session(world.relayers[0])
+            assert session.info.listener is not None
+            if ending == "restart":
+                world.sim.node.restart()
+            else:
+                await trio.sleep(205.0)
+            assert world.sim.node.listeners() == ()
+            stranger = world.sim.node.add_stranger(port=session.info.listener.key.port)
+            if how == "close":
+                session.close()
+                await session.wait_closed()
+        assert [record.port for record in world.sim.node.listeners()] == [stranger.port]
+        assert world.sim.node.counters.closes == 0
+        assert pool.report.clean
+
+
+async def test_a_port_that_is_still_closing_is_refused_and_its_new_listener_closed_after(
+    autojump_clock: MockClock,
+) -> None:
+    """The DELETE worked, its reply hangs, and the node hands the lowest free port out again: to us."""
+    async with memory_world(SimulatorConfig(port_range=(5000, 5010))) as world:
+        world.sim.node.add_fault(parse_fault("reply-hangs:close:count=1"))
+        async with world.pool() as pool:
+            first = await pool.session(world.relayers[0])
+            first.close()
+            await trio.sleep(0.05)
+            again = await pool.session(world.relayers[0])
+            assert again.info.attempts > 1
+            assert (await again.relay(1)).answered == 1
+            await trio.sleep(20.0)
+            assert len(world.sim.node.listeners()) == 1
+        assert pool.report.clean
+        world.assert_nothing_left()
+
+
+async def test_a_lost_reply_on_the_port_of_a_vanished_listener_is_found(autojump_clock: MockClock) -> None:
+    async with memory_world(SimulatorConfig(dialect="3", port_range=(5000, 5010))) as world:
+        async with world.pool() as pool:
+            session = await pool.session(world.relayers[0])
+            world.sim.node.restart()
+            await session.relay(1)
+            await session.wait_closed()
+            world.sim.node.add_fault(parse_fault("reply-lost:open:count=1"))
+            again = await pool.session(world.relayers[1])
+            await trio.sleep(5.0)
+            assert again.info.listener is not None
+            assert [record.port for record in world.sim.node.listeners()] == [again.info.listener.key.port]
+        assert pool.report.clean
+        world.assert_nothing_left()
 
 
 async def test_two_sessions_on_one_port_are_refused_loudly(
@@ -496,7 +629,7 @@ async def test_stop_during_a_post_that_never_answers_keeps_the_deadline_and_name
 
 
 async def test_a_post_committed_after_we_left_is_found_within_the_stop(autojump_clock: MockClock) -> None:
-    config = attrs.evolve(faulty("leave-after-disconnect:open"), open_latency=6.0)
+    config = attrs.evolve(faulty("leave-after-disconnect:open"), open_latency=6.0, dialect="3")
     async with memory_world(config) as world:
         world.sim.node.add_stranger()
         async with world.pool() as pool:

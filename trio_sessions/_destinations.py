@@ -29,7 +29,9 @@ class Destinations:
         self._asked: dict[str, str] = {}
         self._asked_until = 0.0
         self._own: str | None = None
-        self._lock = trio.Lock()
+        # Two, so that a list of peers that hangs does not hold up who needs none.
+        self._own_lock = trio.Lock()
+        self._peers_lock = trio.Lock()
 
     def is_connected(self, address: str) -> bool | None:
         """Whether the peer was fed as connected; ``None`` when no peers ever were."""
@@ -45,10 +47,11 @@ class Destinations:
         Raises:
             NodeError: the node didn't tell.
         """
-        async with self._lock:
-            if self._own is None:
-                self._own = await self._hoprd.addresses()
-            return self._own
+        if self._own is None:
+            async with self._own_lock:
+                if self._own is None:
+                    self._own = await self._hoprd.addresses()
+        return self._own
 
     async def choose(self, route: Route) -> str:
         """A destination for ``route``.
@@ -71,7 +74,7 @@ class Destinations:
     async def _peers(self) -> dict[str, str]:
         if self._connected is not None:
             return self._connected
-        async with self._lock:
+        async with self._peers_lock:
             if trio.current_time() >= self._asked_until:
                 self._asked = {peer.address.lower(): peer.address for peer in await self._hoprd.peers()}
                 self._asked_until = trio.current_time() + _PEERS_KEPT

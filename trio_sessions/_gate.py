@@ -21,6 +21,7 @@ from trio_sessions._errors import (
     NotReadyError,
     OutcomeUnknownError,
     RejectedError,
+    ServerFailureError,
     SessionsError,
     UnauthorizedError,
 )
@@ -34,6 +35,8 @@ _ROUTE_BACKOFF = (1.0, 60.0)
 _BRAKE_BACKOFF = (0.5, 15.0)
 #: While the node stays down there is one log line in this time, seconds.
 _LOG_INTERVAL = 60.0
+#: What a proxy in front of the node answers while there is no node behind it.
+_PROXY_OUTAGE = frozenset({502, 503, 504})
 #: What the daemon says when it has not come up yet, or never will open such a session (contract §2.1); by substring.
 _NOT_READY = "not ready"
 _LOOPBACK = "loopback sessions are not allowed"
@@ -43,6 +46,8 @@ def is_outage(error: SessionsError) -> bool:
     """Whether ``error`` says that the node as a whole takes no session now, whatever the relayer."""
     if isinstance(error, RejectedError):
         return _NOT_READY in error.text
+    if isinstance(error, ServerFailureError):
+        return error.status in _PROXY_OUTAGE
     return isinstance(error, NodeUnavailableError | NotReadyError)
 
 
@@ -66,6 +71,7 @@ class Gate:
         self._interval = 1 / opens_per_second
         self._rng = rng
         self._next_slot = -inf
+        self._turn = trio.StrictFIFOLock()
         self._backoffs: dict[Hashable, Backoff] = {}
         self._not_before: dict[Hashable, float] = {}
         self._down_since: float | None = None
@@ -85,11 +91,12 @@ class Gate:
         while True:
             while self._down_since is not None:
                 await self._wait_for_node()
-            slot = max(self._next_slot, trio.current_time())
-            self._next_slot = slot + self._interval
-            await trio.sleep_until(slot)
-            if self._down_since is None:
-                return
+            # One waits for the next slot, the others for their turn: so nobody has a slot that he cannot use.
+            async with self._turn:
+                await trio.sleep_until(self._next_slot)
+                if self._down_since is None:
+                    self._next_slot = trio.current_time() + self._interval
+                    return
 
     async def _wait_for_node(self) -> None:
         if self._probing:
@@ -125,11 +132,15 @@ class Gate:
         backoff = self._backoffs.setdefault(key, Backoff(*_ROUTE_BACKOFF, self._rng))
         self._not_before[key] = trio.current_time() + backoff.next()
 
-    def succeeded(self, key: Hashable) -> None:
-        """A POST of this route worked."""
+    def opened(self) -> None:
+        """A POST worked: the node is up."""
+        self._node_answered()
+        self._brake.reset()
+
+    def forgive(self, key: Hashable) -> None:
+        """A session of this route was of use: its next POST need not wait."""
         self._backoffs.pop(key, None)
         self._not_before.pop(key, None)
-        self._node_answered()
 
     def _node_failed(self, error: SessionsError) -> None:
         now = trio.current_time()
@@ -143,4 +154,3 @@ class Gate:
         if self._down_since is not None:
             _log.info("the node is back after %.0f s", trio.current_time() - self._down_since)
         self._down_since = None
-        self._brake.reset()

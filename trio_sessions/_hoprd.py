@@ -242,9 +242,9 @@ class Hoprd:
             raise
         return self._edge.parse(reply, lambda value: read_opened(value, request))
 
-    async def list_sessions(self, protocol: Protocol = "udp") -> tuple[Listener, ...]:
+    async def list_sessions(self, protocol: Protocol = "udp", *, timeout: float | None = None) -> tuple[Listener, ...]:
         """The node's listeners, everybody's, in no order; one that is still opening is not in it (contract §2.3)."""
-        return await self._get(sessions_path(protocol), lambda value: read_listeners(value, protocol))
+        return await self._get(sessions_path(protocol), lambda value: read_listeners(value, protocol), timeout=timeout)
 
     async def close_session(self, key: ListenerKey, *, timeout: float | None = None) -> bool:
         """Close a listener; ``False`` if the node has none of that key (contract §2.4).
@@ -293,8 +293,8 @@ class Hoprd:
             path = sessions_path(request.protocol)
             raise NodeUnavailableError("POST", path, f"not sent: probing the node failed: {error}") from error
 
-    async def _get(self, path: str, read: Callable[[object], T], *, query: str = "") -> T:
-        return self._edge.parse(await self._call("GET", path, query=query), read)
+    async def _get(self, path: str, read: Callable[[object], T], *, query: str = "", timeout: float | None = None) -> T:
+        return self._edge.parse(await self._call("GET", path, query=query, timeout=timeout), read)
 
     async def _call(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable
 from math import inf
 
@@ -36,6 +37,15 @@ _log = logging.getLogger("trio_sessions.janitor")
 #: Waits between tries of a DELETE, and between looks for a listener whose POST had no reply; seconds.
 _CLOSE_RETRY = (0.2, 30.0)
 _LOOK_AGAIN = (0.5, 10.0)
+#: ... and the longest of them once the pool stops.
+_HURRIED = 2.0
+#: Seconds from a look that does not find a listener to the one that is believed: a list can be empty for a moment.
+_SECOND_LOOK = 0.5
+#: How old a list may be, and how long it may take, to be what was there before a POST; seconds.
+_BEFORE_AGE = 1.0
+_BEFORE_TIMEOUT = 1.0
+#: Names of what was left that are kept: more of them no report needs.
+_MAX_LEFT = 10_000
 #: Of the stop timeout, the share that POSTs under way may take: what is left is for closing what they made.
 _POST_SHARE = 0.5
 #: What a proxy answers for a node that it lost, or that takes long; the daemon itself never does (contract §1.4).
@@ -71,7 +81,8 @@ class Janitor:
         #: When a key of ours was registered or let go last: a list from before then says nothing of it.
         self._changed: dict[ListenerKey, float] = {}
         self._ghosts: dict[ListenerKey, tuple[float, Claim]] = {}
-        self._left: list[Claim] = []
+        self._left: deque[Claim] = deque(maxlen=_MAX_LEFT)
+        self._hurry = trio.Event()
         self._scope = trio.CancelScope(shield=True)
         self._ready = trio.Event()
         self._finish = trio.Event()
@@ -108,6 +119,7 @@ class Janitor:
     def stop(self, timeout: float) -> None:
         """Be done in ``timeout`` seconds; what is not settled by then is left, and named."""
         now = trio.current_time()
+        self._hurry.set()
         self._scope.deadline = min(self._scope.deadline, now + timeout)
         if self._posts is not None:
             self._posts.cancel_scope.deadline = now + timeout * _POST_SHARE
@@ -141,42 +153,48 @@ class Janitor:
         if self._posts is None:
             self._give_up(claim)
         else:
-            self._posts.start_soon(self._post, claim)
+            self._posts.start_soon(self._guard, self._post, claim)
         return claim
 
-    def release(self, claim: Claim, *, look_first: bool = False) -> None:
-        """Nobody wants the claim's listener any more: close it, now or as soon as it is known. Never waits."""
+    def release(self, claim: Claim, *, is_alive: bool = False) -> None:
+        """Nobody wants the claim's listener any more: close it, now or as soon as it is known. Never waits.
+
+        Unless it ``is_alive`` for certain, the janitor looks before it deletes: after an idle end or a restart of the
+        node the port may be a stranger's.
+        """
         claim.abandoned = True
         if claim.state is ListenerState.REGISTERED:
-            claim.look_first = look_first
+            claim.look_first = not is_alive
             claim.apply(ListenerEvent.RELEASED)
-            self._close(claim)
+            self._start(self._delete, claim)
 
     def review(self, listing: Listing) -> None:
         """Close every listener that had vanished and is there again; forget what is too old to matter."""
         for key, (until, claim) in list(self._ghosts.items()):
             if listing.started_at > until:
                 del self._ghosts[key]
-            elif claim.listener is not None and listing.has(claim.listener):
+            elif claim.listener is not None and listing.has(claim.listener) and key not in self._held:
                 del self._ghosts[key]
                 _log.warning("listener %s had vanished from the node's list and is back: closing it", key)
                 again = Claim(claim.request, claim.route, ListenerState.CLOSING, listener=claim.listener)
+                again.look_first = True
                 again.answered.set()
                 self._claims[again] = None
                 self._held[key] = again
-                self._close(again)
+                self._start(self._delete, again)
         for key, changed in list(self._changed.items()):
             if changed < listing.started_at - _GHOST_PERIOD:
                 del self._changed[key]
 
+    # -- POST
+
     async def _post(self, claim: Claim) -> None:
         try:
             async with self._open_slots:
+                claim.before = await self._look_before()
                 if claim.abandoned:
                     self._give_up(claim)
                     return
-                # One look before the first POST, so that what was there already is never taken for ours.
-                claim.before = await self._lookup.since(-inf)
                 claim.posted_at = trio.current_time()
                 claim.apply(ListenerEvent.POST)
                 listener = await self._hoprd.open_session(claim.request)
@@ -191,28 +209,43 @@ class Janitor:
         finally:
             claim.answered.set()
 
+    async def _look_before(self) -> Listing | None:
+        """What is there before a POST, unless that takes long: it serves only to settle a reply that is lost."""
+        with trio.move_on_after(_BEFORE_TIMEOUT):
+            try:
+                return await self._lookup.since(trio.current_time() - _BEFORE_AGE)
+            except NodeError as error:
+                _log.debug("no list of the node's listeners before a POST: %s", error)
+        return None
+
     def _register(self, claim: Claim, listener: Listener) -> None:
-        holder = self._held.get(listener.key)
-        if holder is not None:
-            # Two sockets share the port (contract §3.2). A DELETE of ours would hit the holder, so there is none.
-            error = MalformedReplyError(
-                "POST",
-                "/api/v4/session/udp",
-                f"{listener.key} belongs to the session via {holder.route}",
-                where="$.port",
-            )
-            _log.error("the node handed out a listener that is in use: %s", error)
-            claim.error = error
-            claim.apply(ListenerEvent.REFUSED)
-            self._claims.pop(claim, None)
-            return
         claim.before = None
         claim.listener = listener
         claim.apply(ListenerEvent.OPENED)
+        holder = self._held.get(listener.key)
+        if holder is not None:
+            self._refuse(claim, listener, holder)
+            return
+        self._hold(claim, listener)
+        if claim.abandoned:
+            self.release(claim, is_alive=True)
+
+    def _refuse(self, claim: Claim, listener: Listener, holder: Claim) -> None:
+        """The node handed out a port that we hold: two sockets share it, or the holder's listener is gone."""
+        what = f"{listener.key} belongs to the session via {holder.route}"
+        claim.error = MalformedReplyError("POST", "/api/v4/session/udp", what, where="$.port")
+        _log.error("the node handed out a listener that is in use: %s", claim.error)
+        claim.look_first = True
+        claim.apply(ListenerEvent.RELEASED)
+        if holder.state is ListenerState.CLOSING:
+            self._start(self._delete_after, claim)
+        else:
+            # A DELETE would hit the holder: the new one is named, and ends when it is idle.
+            self._give_up(claim)
+
+    def _hold(self, claim: Claim, listener: Listener) -> None:
         self._held[listener.key] = claim
         self._changed[listener.key] = trio.current_time()
-        if claim.abandoned:
-            self.release(claim)
 
     def _post_failed(self, claim: Claim, error: SessionsError | None, *, unknown: bool) -> None:
         claim.error = error
@@ -230,63 +263,79 @@ class Janitor:
     async def _settle(self, claim: Claim) -> None:
         """Find out what became of a POST without a reply: look until it is known or cannot happen any more."""
         request = claim.request
-        until = claim.posted_at + open_budget(request.forward.length, request.back.length, balancer=True)
+        # The node cannot complete it later than that; and what nobody uses has ended by itself some time after.
+        latest = claim.posted_at + open_budget(request.forward.length, request.back.length, balancer=True)
         pause = Backoff(*_LOOK_AGAIN, self._rng)
         while True:
-            await trio.sleep(pause.next())
+            await self._pause(pause.next())
+            looked_at = trio.current_time()
             try:
-                listing = await self._lookup.since(trio.current_time())
-            except UnauthorizedError as error:
-                claim.error = error
-                self._give_up(claim)
-                return
-            except NodeError:
+                listing = await self._lookup.since(looked_at)
+            except NodeError as error:
+                claim.error = claim.error or error
+                if isinstance(error, UnauthorizedError) or looked_at > latest + _GHOST_PERIOD:
+                    self._give_up(claim)
+                    return
                 continue
             candidates = self._candidates(claim, listing)
-            rivals = [other for other in self._claims if self._rivals(claim, other)]
-            posting = any(other.state is ListenerState.POSTING for other in rivals)
-            if candidates and not posting and len(candidates) <= 1 + len(rivals):
-                claim.listener = candidates[0]
-                self._held[candidates[0].key] = claim
+            found = self._recognise(claim, candidates)
+            if found is not None:
+                claim.listener = found
                 claim.apply(ListenerEvent.FOUND)
-                _log.warning("found the listener of the lost reply: %s, closing it", candidates[0].key)
-                self._close(claim)
+                _log.warning("found the listener of the lost reply: %s, closing it", found.key)
+                self._hold(claim, found)
+                self._start(self._delete, claim)
                 return
-            if listing.started_at >= until:
-                if candidates:
-                    # More listeners than lost replies fit: some of them are a stranger's, so none is touched.
-                    self._give_up(claim)
-                else:
-                    claim.apply(ListenerEvent.NOT_FOUND)
-                    self._claims.pop(claim, None)
+            if not candidates and looked_at >= latest:
+                claim.apply(ListenerEvent.NOT_FOUND)
+                self._claims.pop(claim, None)
+                return
+            if looked_at > latest + _GHOST_PERIOD:
+                # It may be a stranger's, and is in use: so it isn't touched.
+                self._give_up(claim)
                 return
 
     def _candidates(self, claim: Claim, listing: Listing) -> list[Listener]:
+        """What is listed, could be the claim's, and is not known to be another's or an earlier one of ours."""
         return [
             listener
             for key, listener in listing.listeners.items()
             if key not in self._held
             and self._changed.get(key, -inf) < listing.started_at
-            and key not in self._ghosts
+            and not self._is_ghost(listener)
             and claim.fits(listener)
         ]
 
-    def _rivals(self, claim: Claim, other: Claim) -> bool:
-        """Whether ``other``, too, may have made a listener like that of ``claim``."""
-        return (
-            other is not claim
-            and other.request == claim.request
+    def _is_ghost(self, listener: Listener) -> bool:
+        ghost = self._ghosts.get(listener.key)
+        return ghost is not None and ghost[1].listener is not None and ghost[1].listener.same_as(listener)
+
+    def _recognise(self, claim: Claim, candidates: list[Listener]) -> Listener | None:
+        """The listener to close for ``claim``, if it is beyond doubt one of ours that nobody of ours waits for.
+
+        As many listeners as there are lost replies that fit them: then all of them are ours, in whatever order.
+        """
+        ours = [listener for listener in candidates if claim.recognises(listener)]
+        rivals = [
+            other.state
+            for other in self._claims
+            if other is not claim
             and other.state in (ListenerState.POSTING, ListenerState.UNKNOWN)
-        )
+            and any(other.fits(listener) for listener in ours)
+        ]
+        if not ours or ListenerState.POSTING in rivals or len(ours) > 1 + len(rivals):
+            return None
+        return ours[0]
 
-    def _close(self, claim: Claim) -> None:
-        self._start(self._delete, claim)
+    # -- DELETE
 
-    def _start(self, job: Callable[[Claim], Awaitable[None]], claim: Claim) -> None:
-        if self._work is None:
-            self._give_up(claim)
-        else:
-            self._work.start_soon(job, claim)
+    async def _delete_after(self, claim: Claim) -> None:
+        """Close a listener whose port an older one of ours still has, when that is settled."""
+        assert claim.listener is not None
+        while (holder := self._held.get(claim.listener.key)) is not None:
+            await holder.settled.wait()
+        self._hold(claim, claim.listener)
+        await self._delete(claim)
 
     async def _delete(self, claim: Claim) -> None:
         assert claim.listener is not None
@@ -294,10 +343,7 @@ class Janitor:
         while True:
             try:
                 async with self._close_slots:
-                    if not claim.look_first or await self._is_listed(claim.listener):
-                        await self._hoprd.close_session(claim.listener.key, timeout=self._close_timeout)
-                    else:
-                        self._haunt(claim)
+                    is_gone = await self._try_to_delete(claim, claim.listener)
             except UnauthorizedError as error:
                 claim.error = error
                 self._give_up(claim)
@@ -306,18 +352,49 @@ class Janitor:
                 claim.error = error
                 # It may have worked: then the port may be a stranger's by the next try.
                 claim.look_first = claim.look_first or _may_have_worked(error)
+                await self._pause(pause.next())
             else:
-                claim.apply(ListenerEvent.CONFIRMED)
-                self._let_go(claim)
-                return
-            await trio.sleep(pause.next())
+                if is_gone:
+                    claim.apply(ListenerEvent.CONFIRMED)
+                    self._let_go(claim)
+                    return
+                await trio.sleep(_SECOND_LOOK)
 
-    async def _is_listed(self, listener: Listener) -> bool:
-        return (await self._lookup.since(trio.current_time())).has(listener)
+    async def _try_to_delete(self, claim: Claim, listener: Listener) -> bool:
+        """Delete the listener, after a look where there is doubt; False when another look is needed to be sure."""
+        if claim.look_first:
+            listing = await self._lookup.since(trio.current_time())
+            if not listing.has(listener):
+                if not claim.missed and not listing.has_another(listener):
+                    claim.missed = True
+                    return False
+                self._ghosts[listener.key] = (trio.current_time() + _GHOST_PERIOD, claim)
+                return True
+        await self._hoprd.close_session(listener.key, timeout=self._close_timeout)
+        return True
 
-    def _haunt(self, claim: Claim) -> None:
-        assert claim.listener is not None
-        self._ghosts[claim.listener.key] = (trio.current_time() + _GHOST_PERIOD, claim)
+    # -- for all of them
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, for a shorter time when the pool stops."""
+        with trio.move_on_after(seconds):
+            await self._hurry.wait()
+            await trio.sleep(min(seconds, _HURRIED))
+
+    def _start(self, job: Callable[[Claim], Awaitable[None]], claim: Claim) -> None:
+        if self._work is None:
+            self._give_up(claim)
+        else:
+            self._work.start_soon(self._guard, job, claim)
+
+    async def _guard(self, job: Callable[[Claim], Awaitable[None]], claim: Claim) -> None:
+        """Do a job of one claim; a crash leaves that claim, named, and goes no further."""
+        try:
+            await job(claim)
+        except Exception as error:  # noqa: BLE001 - siblings live on
+            _log.error("the janitor's work for %s crashed", claim.route, exc_info=error)
+            claim.error = SessionsError(f"crashed: {error!r}")
+            self._give_up(claim)
 
     def _let_go(self, claim: Claim) -> None:
         assert claim.listener is not None
@@ -327,6 +404,9 @@ class Janitor:
             self._changed[claim.listener.key] = trio.current_time()
 
     def _give_up(self, claim: Claim) -> None:
+        """Settle a claim that cannot be settled well, from whatever state; it is named if a listener may be left."""
+        if claim.settled.is_set():
+            return
         if claim.state is ListenerState.REGISTERED:
             claim.apply(ListenerEvent.RELEASED)
         elif claim.state is ListenerState.POSTING:

@@ -18,17 +18,23 @@ from trio_sessions._datagrams import Connect
 from trio_sessions._errors import SessionEndedError, SessionOpenError, SessionsError
 from trio_sessions._gate import Gate, is_final, is_outage
 from trio_sessions._janitor import Janitor
+from trio_sessions._leaf import leaf
 from trio_sessions._lifecycle import USABLE, EndReason, Event, State
 from trio_sessions._link import Link
 from trio_sessions._listeners import Claim
 from trio_sessions._model import Listener, SessionRequest
 from trio_sessions._record import SessionInfo, SessionRecord
 from trio_sessions._route import Route
-from trio_sessions._wire import BatchEncoder
+from trio_sessions._wire import MAX_INDEX, BatchEncoder
 
 __all__ = ["Keeper", "Surroundings"]
 
 _log = logging.getLogger("trio_sessions.session")
+
+#: Seconds for which something received proves that the listener is there: a node does not restart so fast.
+_FRESH = 1.0
+#: A timestamp with as many digits as those of the next two centuries.
+_LATE = 9_999_999_999_999
 
 
 @attrs.frozen
@@ -69,10 +75,10 @@ class Keeper:
         self._reachable = reachable
         self._ending: EndReason | None = None
         self._word = trio.Event()
-        #: Cancelled when the session is told to end before it is open.
-        self._opening = trio.CancelScope()
         #: Holds back a stop while answers are waited for; has a deadline when it is entered.
         self._draining = trio.CancelScope(shield=True)
+        #: The node's system refused a datagram: nobody listens there.
+        self._refused = False
         self._failure: SessionsError | None = None
         #: Set when the session is open, or will never be.
         self._ready = trio.Event()
@@ -142,12 +148,10 @@ class Keeper:
         if self._ending is None:
             self._ending = reason
             self._word.set()
-            if self._record.state is State.OPENING:
-                self._opening.cancel()
 
-    def stop_draining(self) -> None:
-        """Wait for no more answers."""
-        self._draining.cancel()
+    def limit_draining(self, deadline: float) -> None:
+        """Wait for answers no longer than until then."""
+        self._draining.deadline = min(self._draining.deadline, deadline)
 
     def set_reachable(self, reachable: bool) -> None:
         """Say whether the relayer is in sight. Never waits."""
@@ -179,19 +183,17 @@ class Keeper:
         """Own the session from its first POST to its end. An error ends this session alone and is told to its users."""
         self._record.claim()
         try:
-            opened = None
-            with self._opening:
-                opened = await self._open()
-            if opened is not None:
-                await self._live(*opened)
+            await self._live(*await self._open())
         except SessionsError as error:
             self._failure = error
-        except Exception as error:  # noqa: BLE001 - a crash ends this session alone; siblings live on
+        except Exception as error:  # noqa: BLE001 - siblings live on
             self._crashed(error)
         finally:
             self._conclude()
 
-    def _crashed(self, error: Exception) -> None:
+    def _crashed(self, error: BaseException) -> None:
+        if isinstance(error, BaseExceptionGroup):
+            error = leaf(error)
         _log.error("session via %s crashed", self._record.route, exc_info=error)
         self._failure = SessionEndedError(str(self._record.route), EndReason.CRASHED.value)
         self._failure.__cause__ = error
@@ -222,12 +224,14 @@ class Keeper:
         claim = around.janitor.open(request, str(record.route))
         try:
             await claim.answered.wait()
-            if claim.listener is None:
+            if claim.error is not None or claim.listener is None:
                 raise claim.error or self.ended()
             encoder = BatchEncoder(record.route.relayer or request.destination, sender, claim.listener.payload_size)
+            # A packet with no room for a message's header is found out here, not by the first batch.
+            encoder.encode(1, MAX_INDEX, _LATE)
             self._link = self._connect(claim.listener, encoder)
         except BaseException:
-            around.janitor.release(claim)
+            around.janitor.release(claim, is_alive=True)
             raise
         return claim, self._link
 
@@ -246,14 +250,14 @@ class Keeper:
         # No checkpoint between the opening and this ``try``: from here on everything has its owner.
         try:
             try:
-                self._around.gate.succeeded(self._record.route.key)
                 self._apply(Event.OPENED)
+                self._around.gate.opened()
                 self._ready.set()
                 await self._work(link)
             finally:
                 # Closes the socket, first of all and without a checkpoint before it.
                 link.close()
-                self._hand_over(claim)
+                self._hand_over(claim, link)
         finally:
             await self._wait_settled(claim)
 
@@ -264,20 +268,24 @@ class Keeper:
 
         async def read() -> None:
             with reading:
-                try:
-                    await link.run()
-                except Exception as error:  # noqa: BLE001 - as in run()
-                    self._crashed(error)
+                await self._guard(link.run)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
             try:
-                await self._supervise()
+                await self._guard(self._supervise)
             finally:
                 try:
                     await self._drain(link)
                 finally:
                     reading.cancel()
+
+    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do a part of the session's work; a crash of it ends the session, which tells so, and no other."""
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - siblings live on
+            self._crashed(error)
 
     async def _supervise(self) -> None:
         """Follow the peer's reachability until there is a reason to end."""
@@ -323,19 +331,24 @@ class Keeper:
             self._apply(Event.LISTENER_GONE)
             return
         self._apply(Event.END)
+        link.take_no_more()
         if self.reason not in (EndReason.SOCKET_FAILED, EndReason.CRASHED):
-            self._draining.deadline = self._around.drain_deadline()
+            self.limit_draining(self._around.drain_deadline())
             with self._draining:
                 await link.wait_idle()
 
-    def _hand_over(self, claim: Claim) -> None:
+    def _hand_over(self, claim: Claim, link: Link) -> None:
         """Give the listener to the janitor: the session is done with it."""
-        if self._record.state is State.LOST:
-            # A refused datagram, or two looks at the list, said so; both can err, so the janitor has a look of its own.
-            self._around.janitor.release(claim, look_first=True)
-            return
-        self._apply(Event.DRAINED)
-        self._around.janitor.release(claim)
+        is_alive = not self._refused and link.last_received > trio.current_time() - _FRESH
+        self._around.janitor.release(claim, is_alive=is_alive)
+        if self._record.state is State.DRAINING:
+            self._apply(Event.LISTENER_GONE if self._refused else Event.DRAINED)
+        died_young = self.reason in (EndReason.LISTENER_GONE, EndReason.SOCKET_FAILED) and link.last_received == -inf
+        if died_young:
+            # Opened, and of no use to anybody: the next one waits as after a failure.
+            self._around.gate.failed(self._record.route.key, self.ended())
+        else:
+            self._around.gate.forgive(self._record.route.key)
 
     async def _wait_settled(self, claim: Claim) -> None:
         if self._record.state is State.CLOSING:
@@ -360,4 +373,7 @@ class Keeper:
     def _socket_failed(self, error: OSError) -> None:
         gone = isinstance(error, ConnectionRefusedError)
         _log.info("session via %s: %s", self._record.route, "listener gone" if gone else f"socket failed: {error}")
+        self._refused = gone
         self.tell(EndReason.LISTENER_GONE if gone else EndReason.SOCKET_FAILED)
+        # Nothing can come any more.
+        self._draining.cancel()

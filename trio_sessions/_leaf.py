@@ -35,13 +35,14 @@ async def open_leaf_nursery() -> AsyncIterator[trio.Nursery]:
 def leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first error of ``group`` that is no :class:`trio.Cancelled`, or else a Cancelled of it.
 
-    Others, which a crash of several tasks at once can bring, are noted on the one returned.
+    One that is no :class:`Exception`, such as KeyboardInterrupt, comes before those that are. Others, which a crash of
+    several tasks at once can bring, are noted on the one returned.
     """
     leaves = list(_leaves(group))
     errors = [error for error in leaves if not isinstance(error, trio.Cancelled)]
     if not errors:
         return leaves[0]
-    first, *others = errors
+    first, *others = sorted(errors, key=lambda error: isinstance(error, Exception))
     for other in others:
         first.add_note(f"and at the same time: {other!r}")
     return first

@@ -91,11 +91,12 @@ class Ledger:
 
     def __init__(self) -> None:
         self._total = _Account()
-        self._by_relayer: dict[str, _Account] = {}
+        #: By the relayer in lower case: its name as first given, and its account.
+        self._by_relayer: dict[str, tuple[str, _Account]] = {}
 
     def accept(self, relayer: str, count: int) -> Entry:
         """Take ``count`` messages into the books; they are pending until the entry is settled."""
-        account = self._by_relayer.setdefault(relayer, _Account())
+        _, account = self._by_relayer.setdefault(relayer.lower(), (relayer, _Account()))
         for each in (self._total, account):
             each.accepted += count
         return Entry(relayer, count, (self._total, account))
@@ -106,4 +107,4 @@ class Ledger:
 
     def by_relayer(self) -> dict[str, Messages]:
         """The count of each relayer's messages."""
-        return {relayer: account.snapshot() for relayer, account in self._by_relayer.items()}
+        return {relayer: account.snapshot() for relayer, account in self._by_relayer.values()}

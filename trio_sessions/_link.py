@@ -11,20 +11,22 @@ import trio
 
 from trio_sessions._batches import Batch, Batches
 from trio_sessions._datagrams import DatagramSocket
-from trio_sessions._wire import BatchEncoder, Decoder
+from trio_sessions._wire import MAX_INDEX, BatchEncoder, Decoder
 
 __all__ = ["Link", "LinkClosedError"]
 
 #: Datagrams that one task reads before it lets the others run.
 _READ_BURST = 64
+#: ... and sends.
+_SEND_BURST = 64
 #: Received datagrams that are kept for a reader of raw ones, each of at most 16 KiB; further ones are dropped.
 _RECEIVE_BUFFER = 256
 #: Batches that may be outstanding on one session; further ones wait.
 _MAX_OUTSTANDING = 1024
 #: Seconds until the next try when a device's queue is full.
 _QUEUE_PAUSE = 0.001
-#: Not empty, which would end the session (contract §3.6), and padding to whoever reads relay messages.
-_PROBE = b"\0"
+#: The timestamp of a probe: that of no batch.
+_NEVER = 0
 
 
 class LinkClosedError(Exception):
@@ -53,13 +55,12 @@ class Link:
         self._batches = Batches()
         self._slots = trio.CapacityLimiter(_MAX_OUTSTANDING)
         self._closed = False
+        self._takes_no_more = False
         #: Whether a batch was ever sent: before that, no datagram can be a relay message of ours.
         self._relays = False
         self._to_receiver, self._received = trio.open_memory_channel[bytes](_RECEIVE_BUFFER)
         self._dropped = 0
         self._last_received = -inf
-        #: Probes whose echo has not come; more than one are lost ones, and a late echo of those does no harm.
-        self._probes = 0
         self._waiting = trio.CancelScope()
         self._waits_for_room = trio.Lock()
 
@@ -85,9 +86,11 @@ class Link:
 
     def probe(self) -> None:
         """Ask the far end for a sign of life: its echo sets :attr:`last_received`, and nobody else hears of it."""
+        # A relay message that belongs to no batch: whoever reads ours takes it out, wherever it is merged to.
+        (probe,) = self._encoder.encode(1, MAX_INDEX, _NEVER)
+        self._relays = True
         try:
-            self._socket.send_nowait(_PROBE)
-            self._probes += 1
+            self._socket.send_nowait(probe)
         except BlockingIOError:
             # Full: then there is traffic enough to tell.
             pass
@@ -121,7 +124,7 @@ class Link:
             LinkClosedError: before there was.
         """
         await self._slots.acquire()
-        if self._closed:
+        if self._closed or self._takes_no_more:
             self._slots.release()
             raise LinkClosedError
         self._relays = True
@@ -133,6 +136,8 @@ class Link:
             for datagram in self._encoder.encode(batch.size, batch.index, batch.timestamp):
                 await self._send(datagram)
                 batch.sent_at.append(trio.current_time())
+                if len(batch.sent_at) % _SEND_BURST == 0:
+                    await trio.lowlevel.checkpoint()
         except LinkClosedError:
             # The link's owner ends the batches when it closes: until then answers still count.
             pass
@@ -192,9 +197,6 @@ class Link:
 
     def _take(self, datagram: bytes, now: float) -> None:
         self._last_received = now
-        if self._probes and datagram == _PROBE:
-            self._probes -= 1
-            return
         if self._relays:
             for message in self._decoder.feed(datagram):
                 self._batches.answer(message, now)
@@ -208,6 +210,10 @@ class Link:
     def _failed(self, error: OSError) -> None:
         if not self._closed:
             self._on_failure(error)
+
+    def take_no_more(self) -> None:
+        """Let no batch begin any more; those that have begun go on."""
+        self._takes_no_more = True
 
     async def wait_idle(self) -> None:
         """Wait until no batch is outstanding."""

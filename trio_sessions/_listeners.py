@@ -99,11 +99,12 @@ class Claim:
         route: the session's route as text, for people.
         state: see :class:`ListenerState`.
         posted_at: when the POST was sent, by Trio's clock.
-        before: what the node listed before the POST: none of that can be ours.
+        before: what the node listed before the POST: none of that can be ours. Without it nothing is taken for ours.
         listener: known from REGISTERED on, and when an unknown one was found.
         error: why the POST, or the last try of a DELETE, failed.
         abandoned: nobody waits for the POST's outcome any more.
         look_first: no DELETE before the listener was seen in the list: the port may be another's by now.
+        missed: one look did not find the listener.
         answered: set when the POST's outcome is known, or known to be unknown.
         settled: set when the state is GONE or LEFT.
     """
@@ -117,6 +118,7 @@ class Claim:
     error: SessionsError | None = None
     abandoned: bool = False
     look_first: bool = False
+    missed: bool = False
     answered: trio.Event = attrs.field(factory=trio.Event)
     settled: trio.Event = attrs.field(factory=trio.Event)
 
@@ -139,9 +141,14 @@ class Claim:
             and (self.before is None or not self.before.has(listener))
         )
 
+    def recognises(self, listener: Listener) -> bool:
+        """Whether ``listener`` fits in everything that tells listeners apart, so that it may be closed as ours."""
+        shows_paths = listener.forward is not None and listener.back is not None
+        return shows_paths and self.before is not None and self.fits(listener)
+
 
 def _same_path(listed: Path | None, asked: Path) -> bool:
-    # The explicit-path route lists relayers by ids of the node's own (contract §2.2): then the path tells nothing.
+    # The list shows the relayers of the explicit-path route by ids of the node's own (contract §2.2).
     if listed is None:
         return True
     return listed.hops == asked.hops and [a.lower() for a in listed.via] == [a.lower() for a in asked.via]

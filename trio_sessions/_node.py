@@ -318,4 +318,4 @@ class Node:
         self._healthy = healthy
         self._relayers = {a.lower(): a for a in usable if allowed is None or a.lower() in allowed}
         self._connected = frozenset(peer.address.lower() for peer in peers)
-        self.pool.set_connected(self._connected)
+        self.pool.set_connected(peer.address for peer in peers)

@@ -83,7 +83,7 @@ class SessionPool:
         self._scope = trio.CancelScope()
         self._drains = True
         self._nursery: trio.Nursery | None = None
-        self._lookup = Lookup(hoprd)
+        self._lookup = Lookup(hoprd, timeout=options.close_timeout)
         self._janitor = Janitor(
             hoprd,
             self._lookup,
@@ -187,10 +187,10 @@ class SessionPool:
             self._stopped_at = trio.current_time()
             self._janitor.stop(self._options.stop_timeout)
             self._scope.cancel()
-        if not drain:
-            self._drains = False
-            for keeper in self._keepers:
-                keeper.stop_draining()
+        self._drains = self._drains and drain
+        for keeper in self._keepers:
+            # Those that drain already may have been given more time than a stop has.
+            keeper.limit_draining(self._drain_deadline())
 
     @property
     def stopped(self) -> bool:
@@ -260,6 +260,8 @@ class SessionPool:
             except NodeError as error:
                 # Opens and closes report an outage; here it only means that nothing was learnt.
                 _log.debug("no list of the node's listeners: %s", error)
+            except Exception:  # noqa: BLE001 - a crash here must not end the sessions
+                _log.exception("comparing the node's list with the sessions crashed")
 
     async def _compare(self) -> None:
         """Compare the node's list with the sessions, and end those whose listener is gone.
@@ -283,7 +285,10 @@ class SessionPool:
         listing = await self._lookup.since(trio.current_time())
         still = self._listening()
         for keeper, listener in missing.items():
-            if still.get(keeper) == listener and not listing.has(listener) and keeper.last_received < looked_at:
+            if still.get(keeper) != listener or listing.has(listener):
+                continue
+            # On another's port an echo proves nothing: it may be the other's.
+            if listing.has_another(listener) or keeper.last_received < looked_at:
                 _log.info("session via %s: the node no longer lists %s", keeper.route, listener.key)
                 keeper.tell(EndReason.LISTENER_GONE)
 

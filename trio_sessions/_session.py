@@ -75,7 +75,8 @@ class Session:
         """Wait for the next datagram that holds no relay message, and return it whole.
 
         At most 256 wait to be received; further ones are dropped and counted in :attr:`info`. Datagrams may arrive
-        merged or split (contract §4.3). When cancelled, none is lost.
+        merged or split (contract §4.3), and one of NUL bytes alone may be taken for the padding of a message. When
+        cancelled, none is lost.
 
         Raises:
             SessionEndedError: the session is over, and all that had arrived was received.
