@@ -203,6 +203,7 @@ class Node:
     async def _accept(self, relayer: str, count: int) -> Entry:
         check_address(relayer, "relayer")
         check_count(count)
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._check_running(relayer)
         if relayer.lower() not in self._relayers:
             if self._options.hops is not None:
@@ -212,8 +213,9 @@ class Node:
             raise InvalidInputError("relayer", relayer, rule, "open a channel to it, or choose another one")
         await self._lane(relayer).enter(count)
         try:
+            await trio.lowlevel.checkpoint_if_cancelled()
             self._check_running(relayer)
-        except SessionEndedError:
+        except BaseException:
             self._lane(relayer).leave(count)
             raise
         return self.pool._ledger.accept(self._relayers.get(relayer.lower(), relayer), count)

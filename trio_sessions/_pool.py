@@ -144,6 +144,8 @@ class SessionPool:
         """
         route = Route.of(relayer, destination, hops)
         while True:
+            # Who is cancelled hears of that, and not of the stop that the same cancel may have brought.
+            await trio.lowlevel.checkpoint_if_cancelled()
             self._check_running(route)
             keeper = self._current.get(route.key) or self._start(route)
             await keeper.wait_ready()

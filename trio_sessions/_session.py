@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trio
+
 from trio_sessions._address import same_address
 from trio_sessions._batches import BatchOutcome
 from trio_sessions._errors import InvalidInputError
@@ -56,6 +58,7 @@ class Session:
             InvalidInputError: empty (the node takes that for the end of the session), or above :attr:`payload_size`.
             SessionEndedError: the session is over, or ends while the send waits for room.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
         link = self._usable_link()
         limit = self.payload_size
         if not data:
@@ -69,6 +72,7 @@ class Session:
         try:
             await link.send(data)
         except LinkClosedError:
+            await trio.lowlevel.checkpoint_if_cancelled()
             raise self._keeper.ended() from None
 
     async def receive(self) -> bytes:
@@ -87,6 +91,7 @@ class Session:
         try:
             return await link.receive()
         except LinkClosedError:
+            await trio.lowlevel.checkpoint_if_cancelled()
             raise self._keeper.ended() from None
 
     async def relay(self, count: int = 1) -> BatchOutcome:
@@ -101,6 +106,8 @@ class Session:
             SessionEndedError: the session is over, or ends before the first message could be sent.
         """
         check_count(count)
+        # Who is cancelled hears of that, and not of the stop that the same cancel may have brought.
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._usable_link()
         entry = self._ledger.accept(str(self._keeper.route), count)
         try:
@@ -135,6 +142,7 @@ class Session:
         try:
             batch = await link.begin(entry.count)
         except LinkClosedError:
+            await trio.lowlevel.checkpoint_if_cancelled()
             raise self._keeper.ended() from None
         try:
             await link.carry(batch)
