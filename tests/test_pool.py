@@ -13,7 +13,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from tests.worlds import NOBODY, World, faulty, memory_world, state_of
+from tests.worlds import NOBODY, Breakable, World, faulty, memory_world, state_of
 from trio_sessions import (
     CannotPinRelayerError,
     EndReason,
@@ -391,7 +391,9 @@ async def test_a_list_that_lies_while_no_sign_of_life_comes_orphans_nothing(auto
             world.sim.node.add_fault(parse_fault("loss"))
             for session in sessions:
                 await session.wait_closed()
+            await trio.sleep(5.0)
             assert len(world.sim.node.listeners()) == 4
+            assert world.sim.node.counters.closes == 0
             world.sim.node.clear_faults()
             await trio.sleep(11.0)
             assert len(world.sim.node.listeners()) == 1
@@ -729,33 +731,6 @@ async def test_a_group_of_the_users_own_stays_a_group(autojump_clock: MockClock)
 
 
 # -- crashes and exhausted resources
-
-
-class Breakable:
-    """A socket that works until it is told to raise."""
-
-    def __init__(self, inner: DatagramSocket) -> None:
-        self._inner = inner
-        self.broken: Exception | None = None
-
-    def send_nowait(self, data: bytes) -> None:
-        if isinstance(self.broken, OSError):
-            raise self.broken
-        self._inner.send_nowait(data)
-
-    def receive_nowait(self) -> bytes:
-        if self.broken is not None:
-            raise self.broken
-        return self._inner.receive_nowait()
-
-    async def wait_writable(self) -> None:
-        await self._inner.wait_writable()
-
-    async def wait_readable(self) -> None:
-        await self._inner.wait_readable()
-
-    def close(self) -> None:
-        self._inner.close()
 
 
 async def test_a_crashed_session_leaves_its_siblings_alone(

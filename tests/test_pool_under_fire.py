@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from functools import partial
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from tests.worlds import World, faulty, memory_world, state_of
+from tests.worlds import Breakable, World, faulty, memory_world, state_of
 from trio_sessions import (
     EndReason,
     Hoprd,
@@ -24,6 +25,7 @@ from trio_sessions import (
     State,
     open_pool,
 )
+from trio_sessions._datagrams import DatagramSocket
 from trio_sessions.simulator import SimulatorConfig, parse_fault
 
 # -- the stop's deadline
@@ -353,3 +355,143 @@ async def test_a_node_survives_a_crash_in_one_batch(
         assert "planted" in caplog.text
         assert node.report.messages.undelivered == {"cancelled": 3}
         assert node.report.clean
+
+
+# -- a token that is wrong all of a sudden
+
+
+async def test_401_at_a_delete_stops_the_tries_and_names_the_listener(autojump_clock: MockClock) -> None:
+    async with memory_world() as world:
+        async with world.pool() as pool:
+            session = await pool.session(world.relayers[0])
+            await session.relay(1)
+            world.sim.node.add_fault(parse_fault("status:close:status=401"))
+            session.close()
+            await session.wait_closed()
+            assert trio.current_time() < 0.2
+            await trio.sleep(100.0)
+            assert world.sim.node.counters.calls["close"] == 1
+        (left,) = pool.report.left
+        assert left.listener == str(session.info.listener and session.info.listener.key)
+        assert "401" in left.reason
+        assert pool.report.stop_duration == pytest.approx(0.0)
+
+
+async def test_401_while_it_looks_for_a_lost_reply_stops_the_tries_and_names_it(autojump_clock: MockClock) -> None:
+    async with memory_world(faulty("reset:open:count=1")) as world:
+        async with world.pool(PoolOptions(open_attempts=1)) as pool:
+            with pytest.raises(SessionOpenError):
+                await pool.session(world.relayers[0])
+            world.sim.node.add_fault(parse_fault("status:list:status=401"))
+            await trio.sleep(5.0)
+            (left,) = pool.report.left
+            assert (left.listener, left.route) == (None, world.relayers[0])
+        assert pool.report.stop_duration == pytest.approx(0.0)
+
+
+# -- lost replies that nothing settles
+
+
+async def test_a_lost_reply_is_named_when_the_list_fails_for_too_long(autojump_clock: MockClock) -> None:
+    async with memory_world(faulty("reset:open:count=1")) as world:
+        async with world.pool(PoolOptions(open_attempts=1)) as pool:
+            with pytest.raises(SessionOpenError):
+                await pool.session(world.relayers[0])
+            world.sim.node.add_fault(parse_fault("status:list:status=500"))
+            await trio.sleep(300.0)
+            assert pool.report.left == ()
+            await trio.sleep(60.0)
+            assert [left.listener for left in pool.report.left] == [None]
+
+
+async def test_a_lost_reply_is_named_when_what_could_be_its_listener_stays(autojump_clock: MockClock) -> None:
+    async with memory_world(SimulatorConfig(dialect="3")) as world:
+        relayer, destination = world.relayers[0], world.sim.node.destinations[0]
+        world.sim.node.add_fault(parse_fault("reset:open:count=1"))
+        async with world.pool(PoolOptions(open_attempts=1)) as pool:
+            with pytest.raises(SessionOpenError):
+                await pool.session(relayer, destination=destination)
+            # Two alike, for one lost reply.
+            strangers = [world.sim.node.add_stranger(relayer=relayer, destination=destination) for _ in range(2)]
+            await trio.sleep(400.0)
+            assert [left.listener for left in pool.report.left] == [None]
+        assert world.sim.node.counters.closes == 0
+        assert len(strangers) == len(world.sim.node.listeners())
+
+
+# -- a full socket
+
+
+@pytest.mark.parametrize("batches", [1, 5])
+async def test_a_full_send_buffer_makes_the_sender_wait(autojump_clock: MockClock, batches: int) -> None:
+    async with memory_world(send_buffer=8) as world:
+        async with world.pool() as pool:
+            session = await pool.session(world.relayers[0])
+            async with trio.open_nursery() as nursery:
+                for _ in range(batches):
+                    nursery.start_soon(session.relay, 1000)
+                nursery.start_soon(session.send, b"raw")
+        assert pool.report.messages.answered == batches * 1000
+        assert pool.report.clean
+
+
+async def test_a_send_that_waits_for_room_hears_of_the_end(autojump_clock: MockClock) -> None:
+    async with memory_world(send_buffer=8) as world, world.pool() as pool:
+        session = await pool.session(world.relayers[0])
+        ended = 0
+
+        async def send() -> None:
+            nonlocal ended
+            try:
+                await session.send(b"raw")
+            except SessionEndedError:
+                ended += 1
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(send)
+            await trio.lowlevel.checkpoint()
+            session.close()
+        assert ended > 0
+        await session.wait_closed()
+        assert repr(session) == f"<Session via {world.relayers[0]}: closed>"
+
+
+async def test_a_device_whose_queue_is_full_is_tried_again(autojump_clock: MockClock) -> None:
+    async with memory_world() as world:
+        sockets: list[Breakable] = []
+
+        def connect(ip: str, port: int) -> DatagramSocket:
+            sockets.append(Breakable(world.sim.connect(ip, port)))
+            return sockets[-1]
+
+        async with open_pool(world.hoprd, connect=connect) as pool:
+            session = await pool.session(world.relayers[0])
+            sockets[0].broken = OSError(errno.ENOBUFS, "No buffer space available")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(session.relay, 3)
+                await trio.sleep(0.1)
+                sockets[0].broken = None
+        assert pool.report.messages.answered == 3
+        assert trio.current_time() < 0.3
+
+
+@pytest.mark.parametrize(("error", "lost"), [(BlockingIOError(), 0), (OSError(errno.ENETDOWN, "Network is down"), 1)])
+async def test_a_probe_that_cannot_be_sent(autojump_clock: MockClock, error: OSError, lost: int) -> None:
+    async with memory_world() as world:
+        sockets: list[Breakable] = []
+
+        def connect(ip: str, port: int) -> DatagramSocket:
+            sockets.append(Breakable(world.sim.connect(ip, port)))
+            return sockets[-1]
+
+        async with open_pool(world.hoprd, connect=connect) as pool:
+            session = await pool.session(world.relayers[0])
+            await trio.sleep(9.0)
+            sockets[0].broken = error
+            world.sim.node.add_fault(parse_fault("empty:list:count=1"))
+            await trio.sleep(3.0)
+            # One bad look and no probe is no proof; a dead socket is.
+            assert (state_of(session) is State.ACTIVE) == (not lost)
+        assert pool.report.clean
+        world.assert_nothing_left()

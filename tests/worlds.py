@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 import attrs
 
 from trio_sessions import Hoprd, PoolOptions, Session, SessionPool, State, open_pool
+from trio_sessions._datagrams import DatagramSocket
 from trio_sessions.simulator import MemoryNode, SimulatorConfig, open_memory_node, parse_fault
 
 #: A well-formed address that no simulated node has.
@@ -47,10 +48,10 @@ class World:
 
 
 @asynccontextmanager
-async def memory_world(config: SimulatorConfig | None = None) -> AsyncIterator[World]:
+async def memory_world(config: SimulatorConfig | None = None, *, send_buffer: int = 256) -> AsyncIterator[World]:
     """A node in memory and a client of it."""
     async with (
-        open_memory_node(config) as sim,
+        open_memory_node(config, send_buffer=send_buffer) as sim,
         Hoprd(sim.url, token=sim.token, transport=sim.transport) as hoprd,
     ):
         yield World(sim, hoprd)
@@ -64,3 +65,30 @@ def state_of(session: Session) -> State:
 def faulty(*faults: str) -> SimulatorConfig:
     """A node with these faults armed from the start."""
     return SimulatorConfig(faults=tuple(parse_fault(fault) for fault in faults))
+
+
+class Breakable:
+    """A socket that works until it is told to raise: an OSError when it sends, anything else when it receives."""
+
+    def __init__(self, inner: DatagramSocket) -> None:
+        self._inner = inner
+        self.broken: Exception | None = None
+
+    def send_nowait(self, data: bytes) -> None:
+        if isinstance(self.broken, OSError):
+            raise self.broken
+        self._inner.send_nowait(data)
+
+    def receive_nowait(self) -> bytes:
+        if self.broken is not None and not isinstance(self.broken, OSError):
+            raise self.broken
+        return self._inner.receive_nowait()
+
+    async def wait_writable(self) -> None:
+        await self._inner.wait_writable()
+
+    async def wait_readable(self) -> None:
+        await self._inner.wait_readable()
+
+    def close(self) -> None:
+        self._inner.close()

@@ -134,11 +134,6 @@ class Janitor:
         return tuple(self._left)
 
     @property
-    def backlog(self) -> int:
-        """Listeners that are to be closed, or to be looked for."""
-        return sum(claim.state in (ListenerState.CLOSING, ListenerState.UNKNOWN) for claim in self._claims)
-
-    @property
     def is_watching(self) -> bool:
         """Whether :meth:`review` has something to look for."""
         return bool(self._ghosts or self._changed)
