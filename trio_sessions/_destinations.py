@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import trio
 
 from trio_sessions._errors import NoDestinationError
+from trio_sessions._flight import SingleFlight
 from trio_sessions._hoprd import Hoprd
 from trio_sessions._route import Route
 
@@ -21,7 +22,6 @@ class Destinations:
     """Chooses destinations, from the peers that somebody feeds or that the node is asked for."""
 
     def __init__(self, hoprd: Hoprd, configured: Iterable[str], rng: random.Random) -> None:
-        self._hoprd = hoprd
         self._configured = tuple(configured)
         self._rng = rng
         #: Connected peers as they were fed, or as the node told when asked; by address in lower case.
@@ -29,9 +29,8 @@ class Destinations:
         self._asked: dict[str, str] = {}
         self._asked_until = 0.0
         self._own: str | None = None
-        # Two, so that a list of peers that hangs does not hold up who needs none.
-        self._own_lock = trio.Lock()
-        self._peers_lock = trio.Lock()
+        self._address = SingleFlight(hoprd.addresses)
+        self._peers = SingleFlight(hoprd.peers)
 
     def is_connected(self, address: str) -> bool | None:
         """Whether the peer was fed as connected; ``None`` when no peers ever were."""
@@ -48,9 +47,7 @@ class Destinations:
             NodeError: the node didn't tell.
         """
         if self._own is None:
-            async with self._own_lock:
-                if self._own is None:
-                    self._own = await self._hoprd.addresses()
+            self._own = await self._address.get()
         return self._own
 
     async def choose(self, route: Route) -> str:
@@ -61,7 +58,7 @@ class Destinations:
             NoDestinationError: there is none to choose.
         """
         own = (await self.own_address()).lower()
-        connected = await self._peers()
+        connected = await self._known_peers()
         never = {own, (route.relayer or "").lower()}
         # In a fixed order, so that the same random source chooses the same ones.
         known = self._configured or [connected[peer] for peer in sorted(connected)]
@@ -71,11 +68,10 @@ class Destinations:
             raise NoDestinationError(str(route), len(candidates) if self._configured else None)
         return self._rng.choice(reachable)
 
-    async def _peers(self) -> dict[str, str]:
+    async def _known_peers(self) -> dict[str, str]:
         if self._connected is not None:
             return self._connected
-        async with self._peers_lock:
-            if trio.current_time() >= self._asked_until:
-                self._asked = {peer.address.lower(): peer.address for peer in await self._hoprd.peers()}
-                self._asked_until = trio.current_time() + _PEERS_KEPT
+        if trio.current_time() >= self._asked_until:
+            self._asked = {peer.address.lower(): peer.address for peer in await self._peers.get()}
+            self._asked_until = trio.current_time() + _PEERS_KEPT
         return self._asked

@@ -28,7 +28,9 @@ from trio_sessions._errors import (
 from trio_sessions._hoprd import Hoprd
 from trio_sessions._listeners import Claim, ListenerEvent, ListenerState
 from trio_sessions._listing import Listing, Lookup
+from trio_sessions._matching import fits, recognise
 from trio_sessions._model import Listener, ListenerKey, SessionRequest
+from trio_sessions._past import MEMORY, Past
 
 __all__ = ["Janitor"]
 
@@ -50,9 +52,6 @@ _MAX_LEFT = 10_000
 _POST_SHARE = 0.5
 #: What a proxy answers for a node that it lost, or that takes long; the daemon itself never does (contract §1.4).
 _PROXY_FAILURES = frozenset({502, 504})
-#: A listener that vanished is looked out for this long, seconds: the node ends an idle one within 203 s anyhow
-#: (contract §3.5), so one that a lying list had hidden cannot come back later.
-_GHOST_PERIOD = 210.0
 
 
 class Janitor:
@@ -78,9 +77,7 @@ class Janitor:
         self._claims: dict[Claim, None] = {}
         #: The claims that have a listener: registered ones and those being closed.
         self._held: dict[ListenerKey, Claim] = {}
-        #: When a key of ours was registered or let go last: a list from before then says nothing of it.
-        self._changed: dict[ListenerKey, float] = {}
-        self._ghosts: dict[ListenerKey, tuple[float, Claim]] = {}
+        self._past = Past()
         self._left: deque[Claim] = deque(maxlen=_MAX_LEFT)
         self._hurry = trio.Event()
         self._scope = trio.CancelScope(shield=True)
@@ -97,6 +94,7 @@ class Janitor:
                     await self._work.start(self._run_posts)
                     self._ready.set()
                     await self._finish.wait()
+                    await self._look_back()
         finally:
             self._work = None
             for claim in list(self._claims):
@@ -136,7 +134,7 @@ class Janitor:
     @property
     def is_watching(self) -> bool:
         """Whether :meth:`review` has something to look for."""
-        return bool(self._ghosts or self._changed)
+        return bool(self._past)
 
     def open(self, request: SessionRequest, route: str) -> Claim:
         """Begin to open a listener; ``answered`` of the claim is set when the outcome is known.
@@ -151,35 +149,36 @@ class Janitor:
             self._posts.start_soon(self._guard, self._post, claim)
         return claim
 
-    def release(self, claim: Claim, *, is_alive: bool = False) -> None:
+    def release(self, claim: Claim, *, alive_at: float = -inf) -> None:
         """Nobody wants the claim's listener any more: close it, now or as soon as it is known. Never waits.
 
-        Unless it ``is_alive`` for certain, the janitor looks before it deletes: after an idle end or a restart of the
-        node the port may be a stranger's.
+        Args:
+            claim: from :meth:`open`.
+            alive_at: when something came from the listener last, by Trio's clock.
         """
         claim.abandoned = True
         if claim.state is ListenerState.REGISTERED:
-            claim.look_first = not is_alive
+            claim.alive_at = alive_at
             claim.apply(ListenerEvent.RELEASED)
             self._start(self._delete, claim)
 
     def review(self, listing: Listing) -> None:
         """Close every listener that had vanished and is there again; forget what is too old to matter."""
-        for key, (until, claim) in list(self._ghosts.items()):
-            if listing.started_at > until:
-                del self._ghosts[key]
-            elif claim.listener is not None and listing.has(claim.listener) and key not in self._held:
-                del self._ghosts[key]
-                _log.warning("listener %s had vanished from the node's list and is back: closing it", key)
-                again = Claim(claim.request, claim.route, ListenerState.CLOSING, listener=claim.listener)
-                again.look_first = True
-                again.answered.set()
-                self._claims[again] = None
-                self._held[key] = again
-                self._start(self._delete, again)
-        for key, changed in list(self._changed.items()):
-            if changed < listing.started_at - _GHOST_PERIOD:
-                del self._changed[key]
+        for claim in self._past.returned(listing):
+            _log.warning("a listener via %s had vanished from the node's list and is back: closing it", claim.route)
+            again = Claim(claim.request, claim.route, ListenerState.CLOSING, listener=claim.listener)
+            again.answered.set()
+            self._claims[again] = None
+            self._start(self._delete_after, again)
+        self._past.forget_before(listing.started_at - MEMORY)
+
+    async def _look_back(self) -> None:
+        """One last look for what had vanished, before the work ends."""
+        if self._past:
+            try:
+                self.review(await self._lookup.since(trio.current_time()))
+            except NodeError as error:
+                _log.debug("no last look at the node's listeners: %s", error)
 
     # -- POST
 
@@ -223,24 +222,20 @@ class Janitor:
             return
         self._hold(claim, listener)
         if claim.abandoned:
-            self.release(claim, is_alive=True)
+            self.release(claim, alive_at=trio.current_time())
 
     def _refuse(self, claim: Claim, listener: Listener, holder: Claim) -> None:
         """The node handed out a port that we hold: two sockets share it, or the holder's listener is gone."""
         what = f"{listener.key} belongs to the session via {holder.route}"
         claim.error = MalformedReplyError("POST", "/api/v4/session/udp", what, where="$.port")
         _log.error("the node handed out a listener that is in use: %s", claim.error)
-        claim.look_first = True
         claim.apply(ListenerEvent.RELEASED)
-        if holder.state is ListenerState.CLOSING:
-            self._start(self._delete_after, claim)
-        else:
-            # A DELETE would hit the holder: the new one is named, and ends when it is idle.
-            self._give_up(claim)
+        # A DELETE now would hit the holder.
+        self._start(self._delete_after, claim)
 
     def _hold(self, claim: Claim, listener: Listener) -> None:
         self._held[listener.key] = claim
-        self._changed[listener.key] = trio.current_time()
+        self._past.changed(listener.key, trio.current_time())
 
     def _post_failed(self, claim: Claim, error: SessionsError | None, *, unknown: bool) -> None:
         claim.error = error
@@ -268,59 +263,43 @@ class Janitor:
                 listing = await self._lookup.since(looked_at)
             except NodeError as error:
                 claim.error = claim.error or error
-                if isinstance(error, UnauthorizedError) or looked_at > latest + _GHOST_PERIOD:
+                if isinstance(error, UnauthorizedError) or looked_at > latest + MEMORY:
                     self._give_up(claim)
                     return
                 continue
-            candidates = self._candidates(claim, listing)
-            found = self._recognise(claim, candidates)
-            if found is not None:
-                claim.listener = found
-                claim.apply(ListenerEvent.FOUND)
-                _log.warning("found the listener of the lost reply: %s, closing it", found.key)
-                self._hold(claim, found)
-                self._start(self._delete, claim)
-                return
-            if not candidates and looked_at >= latest:
-                claim.apply(ListenerEvent.NOT_FOUND)
-                self._claims.pop(claim, None)
-                return
-            if looked_at > latest + _GHOST_PERIOD:
-                # It may be a stranger's, and is in use: so it isn't touched.
-                self._give_up(claim)
+            if self._judge(claim, listing, latest):
                 return
 
-    def _candidates(self, claim: Claim, listing: Listing) -> list[Listener]:
-        """What is listed, could be the claim's, and is not known to be another's or an earlier one of ours."""
-        return [
+    def _judge(self, claim: Claim, listing: Listing, latest: float) -> bool:
+        """Settle the claim by this look, if it can be; False to look again."""
+        unclaimed = [
             listener
             for key, listener in listing.listeners.items()
-            if key not in self._held
-            and self._changed.get(key, -inf) < listing.started_at
-            and not self._is_ghost(listener)
-            and claim.fits(listener)
+            if key not in self._held and not self._past.knows(listener, listing)
         ]
-
-    def _is_ghost(self, listener: Listener) -> bool:
-        ghost = self._ghosts.get(listener.key)
-        return ghost is not None and ghost[1].listener is not None and ghost[1].listener.same_as(listener)
-
-    def _recognise(self, claim: Claim, candidates: list[Listener]) -> Listener | None:
-        """The listener to close for ``claim``, if it is beyond doubt one of ours that nobody of ours waits for.
-
-        As many listeners as there are lost replies that fit them: then all of them are ours, in whatever order.
-        """
-        ours = [listener for listener in candidates if claim.recognises(listener)]
-        rivals = [
-            other.state
-            for other in self._claims
-            if other is not claim
-            and other.state in (ListenerState.POSTING, ListenerState.UNKNOWN)
-            and any(other.fits(listener) for listener in ours)
-        ]
-        if not ours or ListenerState.POSTING in rivals or len(ours) > 1 + len(rivals):
-            return None
-        return ours[0]
+        found = recognise(claim, self._claims, unclaimed)
+        if found is not None:
+            _log.warning("found the listener of the lost reply: %s, closing it", found.key)
+            claim.listener = found
+            claim.missed = False
+            claim.apply(ListenerEvent.FOUND)
+            self._hold(claim, found)
+            self._start(self._delete, claim)
+            return True
+        if listing.started_at < latest:
+            return False
+        if any(fits(claim, listener) for listener in unclaimed):
+            # It may be a stranger's, so it isn't touched; ours would end by itself, since nobody uses it.
+            if listing.started_at > latest + MEMORY:
+                self._give_up(claim)
+                return True
+        elif claim.missed:
+            claim.apply(ListenerEvent.NOT_FOUND)
+            self._claims.pop(claim, None)
+            return True
+        else:
+            claim.missed = True
+        return False
 
     # -- DELETE
 
@@ -345,8 +324,6 @@ class Janitor:
                 return
             except NodeError as error:
                 claim.error = error
-                # It may have worked: then the port may be a stranger's by the next try.
-                claim.look_first = claim.look_first or _may_have_worked(error)
                 await self._pause(pause.next())
             else:
                 if is_gone:
@@ -356,15 +333,30 @@ class Janitor:
                 await trio.sleep(_SECOND_LOOK)
 
     async def _try_to_delete(self, claim: Claim, listener: Listener) -> bool:
-        """Delete the listener, after a look where there is doubt; False when another look is needed to be sure."""
-        if claim.look_first:
+        """Delete the listener, if it is there for certain; False when another look is needed to know.
+
+        After an idle end, a restart of the node, or an earlier try whose reply was lost, the port may be a stranger's.
+        So there is a look before each try. Something that came from the listener just now counts where the look says
+        nothing: where it fails, or where the list has nobody on that port, which a DELETE cannot hurt.
+        """
+        try:
             listing = await self._lookup.since(trio.current_time())
-            if not listing.has(listener):
-                if not claim.missed and not listing.has_another(listener):
-                    claim.missed = True
-                    return False
-                self._ghosts[listener.key] = (trio.current_time() + _GHOST_PERIOD, claim)
+        except NodeError as error:
+            if isinstance(error, UnauthorizedError) or not claim.is_alive(trio.current_time()):
+                raise
+        else:
+            if listing.has_another(listener):
+                self._past.vanished(claim, listener, trio.current_time())
                 return True
+            if not listing.has(listener) and not claim.is_alive(trio.current_time()):
+                if claim.missed:
+                    self._past.vanished(claim, listener, trio.current_time())
+                    return True
+                claim.missed = True
+                return False
+        # What came in before this call proves nothing for another try after it.
+        claim.alive_at = -inf
+        claim.missed = False
         await self._hoprd.close_session(listener.key, timeout=self._close_timeout)
         return True
 
@@ -396,7 +388,7 @@ class Janitor:
         self._claims.pop(claim, None)
         if self._held.get(claim.listener.key) is claim:
             del self._held[claim.listener.key]
-            self._changed[claim.listener.key] = trio.current_time()
+            self._past.changed(claim.listener.key, trio.current_time())
 
     def _give_up(self, claim: Claim) -> None:
         """Settle a claim that cannot be settled well, from whatever state; it is named if a listener may be left."""

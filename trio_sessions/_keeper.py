@@ -31,8 +31,6 @@ __all__ = ["Keeper", "Surroundings"]
 
 _log = logging.getLogger("trio_sessions.session")
 
-#: Seconds for which something received proves that the listener is there: a node does not restart so fast.
-_FRESH = 1.0
 #: A timestamp with as many digits as those of the next two centuries.
 _LATE = 9_999_999_999_999
 
@@ -231,7 +229,7 @@ class Keeper:
             encoder.encode(1, MAX_INDEX, _LATE)
             self._link = self._connect(claim.listener, encoder)
         except BaseException:
-            around.janitor.release(claim, is_alive=True)
+            around.janitor.release(claim, alive_at=trio.current_time())
             raise
         return claim, self._link
 
@@ -339,8 +337,8 @@ class Keeper:
 
     def _hand_over(self, claim: Claim, link: Link) -> None:
         """Give the listener to the janitor: the session is done with it."""
-        is_alive = not self._refused and link.last_received > trio.current_time() - _FRESH
-        self._around.janitor.release(claim, is_alive=is_alive)
+        is_lost = self._refused or self.reason is EndReason.LISTENER_GONE
+        self._around.janitor.release(claim, alive_at=-inf if is_lost else link.last_received)
         if self._record.state is State.DRAINING:
             self._apply(Event.LISTENER_GONE if self._refused else Event.DRAINED)
         died_young = self.reason in (EndReason.LISTENER_GONE, EndReason.SOCKET_FAILED) and link.last_received == -inf

@@ -14,17 +14,21 @@ UNKNOWN and CLOSING, the session in REGISTERED.
 from __future__ import annotations
 
 from enum import Enum
+from math import inf
 
 import attrs
 import trio
 
-from trio_sessions._address import same_address
 from trio_sessions._errors import SessionsError
 from trio_sessions._lifecycle import IllegalTransitionError
 from trio_sessions._listing import Listing
-from trio_sessions._model import Listener, Path, SessionRequest
+from trio_sessions._model import Listener, SessionRequest
 
 __all__ = ["Claim", "ListenerEvent", "ListenerState", "next_listener_state"]
+
+#: Seconds for which something received proves that a listener is there: no node restarts, and gives its port to
+#: another, so fast.
+_FRESH = 1.0
 
 
 class ListenerState(Enum):
@@ -103,8 +107,8 @@ class Claim:
         listener: known from REGISTERED on, and when an unknown one was found.
         error: why the POST, or the last try of a DELETE, failed.
         abandoned: nobody waits for the POST's outcome any more.
-        look_first: no DELETE before the listener was seen in the list: the port may be another's by now.
-        missed: one look did not find the listener.
+        alive_at: when something came from the listener last, by Trio's clock.
+        missed: the last look did not find the listener.
         answered: set when the POST's outcome is known, or known to be unknown.
         settled: set when the state is GONE or LEFT.
     """
@@ -117,7 +121,7 @@ class Claim:
     listener: Listener | None = None
     error: SessionsError | None = None
     abandoned: bool = False
-    look_first: bool = False
+    alive_at: float = -inf
     missed: bool = False
     answered: trio.Event = attrs.field(factory=trio.Event)
     settled: trio.Event = attrs.field(factory=trio.Event)
@@ -128,27 +132,6 @@ class Claim:
         if self.state in _TERMINAL:
             self.settled.set()
 
-    def fits(self, listener: Listener) -> bool:
-        """Whether ``listener`` could be what this claim's POST made."""
-        request = self.request
-        target = f"#{request.target}" if isinstance(request.target, int) else request.target
-        return (
-            listener.key.protocol == request.protocol
-            and listener.target == target
-            and same_address(listener.destination, request.destination)
-            and _same_path(listener.forward, request.forward)
-            and _same_path(listener.back, request.back)
-            and (self.before is None or not self.before.has(listener))
-        )
-
-    def recognises(self, listener: Listener) -> bool:
-        """Whether ``listener`` fits in everything that tells listeners apart, so that it may be closed as ours."""
-        shows_paths = listener.forward is not None and listener.back is not None
-        return shows_paths and self.before is not None and self.fits(listener)
-
-
-def _same_path(listed: Path | None, asked: Path) -> bool:
-    # The list shows the relayers of the explicit-path route by ids of the node's own (contract §2.2).
-    if listed is None:
-        return True
-    return listed.hops == asked.hops and [a.lower() for a in listed.via] == [a.lower() for a in asked.via]
+    def is_alive(self, now: float) -> bool:
+        """Whether something came from the listener just now, so that it must be there."""
+        return self.alive_at > now - _FRESH

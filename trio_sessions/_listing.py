@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from math import inf
-
 import attrs
 import trio
 
-from trio_sessions._errors import NodeError
+from trio_sessions._flight import SingleFlight
 from trio_sessions._hoprd import Hoprd
 from trio_sessions._model import Listener, ListenerKey
 
@@ -33,15 +31,13 @@ class Listing:
 
 
 class Lookup:
-    """Fetches the list; a hundred who ask at once cost one or two calls, and share one failure."""
+    """Fetches the list; a hundred who ask at once cost one or two calls."""
 
     def __init__(self, hoprd: Hoprd, *, timeout: float) -> None:
         self._hoprd = hoprd
         self._timeout = timeout
-        self._lock = trio.Lock()
         self._last: Listing | None = None
-        self._failed_at = -inf
-        self._error: NodeError | None = None
+        self._flight = SingleFlight(self._fetch)
 
     async def since(self, moment: float) -> Listing:
         """A list whose call began at or after ``moment``, so that it knows all that was done before.
@@ -49,25 +45,13 @@ class Lookup:
         Raises:
             NodeError: the call failed. When cancelled, others who wait go on with a call of their own.
         """
-        if (known := self._known(moment)) is not None:
+        if self._last is not None and self._last.started_at >= moment:
             await trio.lowlevel.checkpoint()
-            return known
-        async with self._lock:
-            if (known := self._known(moment)) is not None:
-                return known
-            if self._error is not None and self._failed_at >= moment:
-                raise self._error
-            return await self._fetch()
-
-    def _known(self, moment: float) -> Listing | None:
-        return self._last if self._last is not None and self._last.started_at >= moment else None
+            return self._last
+        return await self._flight.get(moment)
 
     async def _fetch(self) -> Listing:
         started_at = trio.current_time()
-        try:
-            listeners = await self._hoprd.list_sessions(timeout=self._timeout)
-        except NodeError as error:
-            self._failed_at, self._error = started_at, error
-            raise
+        listeners = await self._hoprd.list_sessions(timeout=self._timeout)
         self._last = Listing(started_at, {listener.key: listener for listener in listeners})
         return self._last

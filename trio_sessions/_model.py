@@ -38,6 +38,7 @@ __all__ = [
     "SessionRequest",
     "TopologyChannel",
     "check_amount",
+    "split_listen_host",
 ]
 
 Protocol = Literal["udp", "tcp"]
@@ -119,7 +120,7 @@ class SessionRequest:
                     "destination", self.destination, "is also the relayer", "choose another destination"
                 )
         if self.listen_host is not None:
-            _check_listen_host(self.listen_host)
+            split_listen_host(self.listen_host)
         _check_target(self.target)
         check_amount(self.response_buffer, "response buffer")
         check_amount(self.max_surb_upstream, "max SURB upstream")
@@ -342,8 +343,14 @@ def _check_target(value: int | str) -> None:
         raise InvalidInputError("target", value, "not host:port", "write for example 127.0.0.1:8080, or 0 for the echo")
 
 
-def _check_listen_host(value: str) -> None:
-    """The daemon takes its default, silently, for a host that it cannot parse (contract §2.1): so we refuse it."""
+def split_listen_host(value: str) -> tuple[str, str]:
+    """The ip and the port of a listen host, either of them ``""`` where it is left out.
+
+    The daemon takes its default, silently, for a host that it cannot parse (contract §2.1): so we refuse it.
+
+    Raises:
+        InvalidInputError: not of the form.
+    """
     if value.startswith("["):
         ip, colon, port = value[1:].partition("]:")
         good = bool(colon) and _is_ip(ip, 6) and _is_port(port)
@@ -351,9 +358,11 @@ def _check_listen_host(value: str) -> None:
         ip, _, port = value.partition(":")
         good = (not ip or _is_ip(ip, 4)) and _is_port(port)
     else:
-        good = _is_ip(value)
+        ip, port = value, ""
+        good = _is_ip(ip)
     if not good:
         raise InvalidInputError("listen host", value, "not ip:port, ip or :port", "write an ip, not a name")
+    return ip, port
 
 
 def _is_ip(text: str, version: int | None = None) -> bool:

@@ -281,8 +281,9 @@ class SessionPool:
         missing = {keeper: listener for keeper, listener in watched.items() if not listing.has(listener)}
         if not missing:
             return
-        for keeper in missing:
-            keeper.probe()
+        for keeper, listener in missing.items():
+            if not listing.has_another(listener):
+                keeper.probe()
         await trio.sleep(_SECOND_LOOK)
         listing = await self._lookup.since(trio.current_time())
         still = self._listening()

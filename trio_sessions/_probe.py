@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-import attrs
-import trio
-
-from trio_sessions._errors import MalformedReplyError, NodeError, NotFoundError, StatusError, UnauthorizedError
+from trio_sessions._errors import MalformedReplyError, NotFoundError, StatusError, UnauthorizedError
+from trio_sessions._flight import SingleFlight
 from trio_sessions._model import Dialect, Pinning
 from trio_sessions._replies import read_openapi
 from trio_sessions._rest_requests import ANY, CONNECTED_PEERS, OLD_PEERS, OPENAPI, STATUS, explicit_path
@@ -61,60 +59,27 @@ class Dialects:
 
     def __init__(self, probe: Callable[[], Awaitable[Dialect]]) -> None:
         self.known: Dialect | None = None
-        self._probe = probe
-        self._flight: _Flight | None = None
+        self._probe = SingleFlight(probe)
+        self._forgotten = 0
 
     async def get(self) -> Dialect:
         """The dialect, known or probed now. Those who ask meanwhile wait for the one probe and share its error.
 
         If the one who probes is cancelled, one of the others goes on.
         """
-        while self.known is None:
-            flight = self._flight
-            if flight is None:
-                return await self._fly()
-            await flight.over.wait()
-            if flight.error is not None:
-                raise _twin(flight.error) from flight.error
-            if flight.found is not None:
-                return flight.found
-        return self.known
+        if self.known is not None:
+            return self.known
+        forgotten = self._forgotten
+        found = await self._probe.get()
+        if self._forgotten == forgotten:
+            self.known = found
+        return found
 
     def forget(self) -> None:
         """The node may be another one now: what is known, or being found out, counts no more."""
         self.known = None
-        self._flight = None
-
-    async def _fly(self) -> Dialect:
-        flight = self._flight = _Flight()
-        try:
-            flight.found = found = await self._probe()
-            if self._flight is flight:
-                self.known = found
-        except NodeError as error:
-            flight.error = error
-            raise
-        finally:
-            if self._flight is flight:
-                self._flight = None
-            flight.over.set()
-        return found
-
-
-@attrs.define(eq=False)
-class _Flight:
-    """A probe under way; over with neither find nor error when it was cancelled."""
-
-    over: trio.Event = attrs.Factory(trio.Event)
-    found: Dialect | None = None
-    error: NodeError | None = None
-
-
-def _twin(error: NodeError) -> NodeError:
-    """Another exception of the same content: one object raised in many tasks gathers the tracebacks of all."""
-    twin = type(error).__new__(type(error), *error.args)
-    twin.__dict__.update(error.__dict__)
-    return twin
+        self._forgotten += 1
+        self._probe.forget()
 
 
 async def _has_route(edge: Edge, path: str, *, status: int = 200) -> bool:

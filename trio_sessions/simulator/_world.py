@@ -221,6 +221,8 @@ class World:
             opened_at=now,
             last_received=now,
             relayers=self.topology.numbers((via,)),
+            # As a client would get it: with a relayer, by the explicit-path route where there is one.
+            explicit=relayer is not None and self.rules.intermediate_path != "taken",
             stranger=True,
         )
         self._listen(session, now)

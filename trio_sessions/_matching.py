@@ -1,0 +1,70 @@
+"""Whose is a listener that the node lists and nobody claims? Pure: it only compares.
+
+The API has no owner label (contract §2), so after a lost reply a listener is known to be ours by everything that the
+list shows of it, by not having been there before, and by nobody else of ours waiting for one like it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
+
+from trio_sessions._address import same_address
+from trio_sessions._listeners import Claim, ListenerState
+from trio_sessions._model import Listener, ListenerKey, Path, split_listen_host
+
+__all__ = ["fits", "recognise"]
+
+
+def fits(claim: Claim, listener: Listener) -> bool:
+    """Whether ``listener`` could be what the claim's POST made."""
+    request = claim.request
+    target = f"#{request.target}" if isinstance(request.target, int) else request.target
+    return (
+        listener.key.protocol == request.protocol
+        and _same_host(listener.key, request.listen_host)
+        and listener.target == target
+        and same_address(listener.destination, request.destination)
+        and _same_path(listener.forward, request.forward)
+        and _same_path(listener.back, request.back)
+        and (claim.before is None or not claim.before.has(listener))
+    )
+
+
+def recognise(claim: Claim, claims: Iterable[Claim], unclaimed: Sequence[Listener]) -> Listener | None:
+    """The listener to close for ``claim``: beyond doubt one of ours, that nobody of ours waits for; or none.
+
+    ``unclaimed`` are the listed ones that nobody of ours holds. Where no more of them fit than there are lost replies
+    that they fit, all of these are ours, in whatever order.
+    """
+    own = [listener for listener in unclaimed if fits(claim, listener)]
+    alike = [
+        other
+        for other in claims
+        if other is claim or (other.state in _MAY_HAVE_MADE_ONE and any(fits(other, listener) for listener in own))
+    ]
+    if any(other.state is ListenerState.POSTING for other in alike):
+        return None
+    if sum(any(fits(other, listener) for other in alike) for listener in unclaimed) > len(alike):
+        return None
+    return next((listener for listener in own if _is_certain(claim, listener)), None)
+
+
+_MAY_HAVE_MADE_ONE = (ListenerState.POSTING, ListenerState.UNKNOWN)
+
+
+def _is_certain(claim: Claim, listener: Listener) -> bool:
+    """Whether all that tells listeners apart was there to compare."""
+    return listener.forward is not None and listener.back is not None and claim.before is not None
+
+
+def _same_host(key: ListenerKey, asked: str | None) -> bool:
+    ip, port = ("", "") if asked is None else split_listen_host(asked)
+    return (not ip or ip_address(ip) == ip_address(key.ip)) and (not port or int(port) in (0, key.port))
+
+
+def _same_path(listed: Path | None, asked: Path) -> bool:
+    # The list shows the relayers of the explicit-path route by ids of the node's own (contract §2.2).
+    if listed is None:
+        return True
+    return listed.hops == asked.hops and [a.lower() for a in listed.via] == [a.lower() for a in asked.via]
