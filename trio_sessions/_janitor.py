@@ -23,6 +23,7 @@ from trio_sessions._errors import (
     OutcomeUnknownError,
     ServerFailureError,
     SessionsError,
+    StatusError,
     UnauthorizedError,
 )
 from trio_sessions._hoprd import Hoprd
@@ -337,12 +338,14 @@ class Janitor:
 
         After an idle end, a restart of the node, or an earlier try whose reply was lost, the port may be a stranger's.
         So there is a look before each try. Something that came from the listener just now counts where the look says
-        nothing: where it fails, or where the list has nobody on that port, which a DELETE cannot hurt.
+        nothing: where the node cannot list, or where the list has nobody on that port, whom a DELETE could hurt.
         """
         try:
             listing = await self._lookup.since(trio.current_time())
         except NodeError as error:
-            if isinstance(error, UnauthorizedError) or not claim.is_alive(trio.current_time()):
+            # A connection that died, or is refused, is what a restart looks like: then nothing is proof.
+            is_up = isinstance(error, StatusError | MalformedReplyError) and not isinstance(error, UnauthorizedError)
+            if not is_up or not claim.is_alive(trio.current_time()):
                 raise
         else:
             if listing.has_another(listener):
