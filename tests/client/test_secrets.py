@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -38,7 +39,7 @@ def local_variables(error: BaseException) -> str:
         str(frame.locals)
         for each in chain(error)
         for frame in traceback.TracebackException.from_exception(each, capture_locals=True).stack
-        if "/tests/" not in frame.filename
+        if Path(frame.filename).parent != Path(__file__).parent
     )
 
 
