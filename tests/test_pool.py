@@ -460,9 +460,13 @@ async def test_a_lost_reply_that_is_not_settled_at_the_stop_is_named(autojump_cl
             await pool.session(world.relayers[0])
         (left,) = pool.report.left
         assert (left.listener, left.route) == (None, world.relayers[0])
+        (record,) = world.sim.node.listeners()
+        assert f"perhaps udp://127.0.0.1:{record.port}" in left.reason
         assert not pool.report.clean
-        assert pool.report.stop_duration == pytest.approx(10.0)
-        assert len(world.sim.node.listeners()) == 1
+        # It cannot be told from a stranger's, so there is nothing to wait for.
+        assert pool.report.stop_duration is not None
+        assert pool.report.stop_duration < 1.0
+        assert (pool.report.sessions.opened, pool.report.sessions.closed) == (1, 1)
 
 
 async def test_a_sibling_that_is_still_opening_is_not_taken_for_the_lost_one(autojump_clock: MockClock) -> None:
@@ -656,6 +660,7 @@ async def test_stop_with_a_hanging_node_keeps_the_deadline_and_names_what_is_lef
         left = {item.listener for item in pool.report.left}
         assert left == {f"udp://{record.ip}:{record.port}" for record in world.sim.node.listeners()}
         assert len(left) == 30
+        assert (pool.report.sessions.opened, pool.report.sessions.closed) == (30, 0)
         assert not pool.report.clean
         assert world.sim.open_sockets == 0
         assert pool.report.open_sessions == 0

@@ -29,7 +29,7 @@ from trio_sessions._errors import (
 from trio_sessions._hoprd import Hoprd
 from trio_sessions._listeners import Claim, ListenerEvent, ListenerState
 from trio_sessions._listing import Listing, Lookup
-from trio_sessions._matching import fits, recognise
+from trio_sessions._matching import fits, is_certain, recognise
 from trio_sessions._model import Listener, ListenerKey, SessionRequest
 from trio_sessions._past import MEMORY, Past
 
@@ -287,9 +287,17 @@ class Janitor:
             self._hold(claim, found)
             self._start(self._delete, claim)
             return True
+        alike = [listener for listener in unclaimed if fits(claim, listener)]
+        if alike:
+            names = ", ".join(str(listener.key) for listener in alike)
+            claim.error = SessionsError(f"its reply was lost, and it cannot be told from a stranger's: perhaps {names}")
+            if self._hurry.is_set() and not any(is_certain(claim, listener) for listener in alike):
+                # No further look would tell more, and there is no time for the idle end.
+                self._give_up(claim)
+                return True
         if listing.started_at < latest:
             return False
-        if any(fits(claim, listener) for listener in unclaimed):
+        if alike:
             # It may be a stranger's, so it isn't touched; ours would end by itself, since nobody uses it.
             if listing.started_at > latest + MEMORY:
                 self._give_up(claim)

@@ -21,7 +21,7 @@ from trio_sessions._janitor import Janitor
 from trio_sessions._leaf import leaf
 from trio_sessions._lifecycle import USABLE, EndReason, Event, State
 from trio_sessions._link import Link
-from trio_sessions._listeners import Claim
+from trio_sessions._listeners import Claim, ListenerState
 from trio_sessions._model import Listener, SessionRequest
 from trio_sessions._record import SessionInfo, SessionRecord
 from trio_sessions._route import Route
@@ -77,6 +77,8 @@ class Keeper:
         self._draining = trio.CancelScope(shield=True)
         #: The node's system refused a datagram: nobody listens there.
         self._refused = False
+        #: Whether the listener may still be at the node after the end.
+        self.is_left = False
         self._failure: SessionsError | None = None
         #: Set when the session is open, or will never be.
         self._ready = trio.Event()
@@ -353,6 +355,7 @@ class Keeper:
             # This shield has a deadline: the janitor settles every claim by its own.
             with trio.CancelScope(shield=True):
                 await claim.settled.wait()
+            self.is_left = claim.state is ListenerState.LEFT
             self._apply(Event.SETTLED)
 
     def _conclude(self) -> None:

@@ -13,7 +13,7 @@ from trio_sessions._address import same_address
 from trio_sessions._listeners import Claim, ListenerState
 from trio_sessions._model import Listener, ListenerKey, Path, split_listen_host
 
-__all__ = ["fits", "recognise"]
+__all__ = ["fits", "is_certain", "recognise"]
 
 
 def fits(claim: Claim, listener: Listener) -> bool:
@@ -47,13 +47,13 @@ def recognise(claim: Claim, claims: Iterable[Claim], unclaimed: Sequence[Listene
         return None
     if sum(any(fits(other, listener) for other in alike) for listener in unclaimed) > len(alike):
         return None
-    return next((listener for listener in own if _is_certain(claim, listener)), None)
+    return next((listener for listener in own if is_certain(claim, listener)), None)
 
 
 _MAY_HAVE_MADE_ONE = (ListenerState.POSTING, ListenerState.UNKNOWN)
 
 
-def _is_certain(claim: Claim, listener: Listener) -> bool:
+def is_certain(claim: Claim, listener: Listener) -> bool:
     """Whether all that tells listeners apart was there to compare."""
     return listener.forward is not None and listener.back is not None and claim.before is not None
 

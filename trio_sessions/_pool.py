@@ -317,7 +317,7 @@ class SessionPool:
     def _session_event(self, keeper: Keeper, event: Event) -> None:
         """Called by a session's task after each event of its life."""
         self._opened += event is Event.OPENED
-        self._closed += event is Event.SETTLED
+        self._closed += event is Event.SETTLED and not keeper.is_left
         self._lost += event is Event.LISTENER_GONE
         self._failed += event is Event.OPEN_FAILED
         key = keeper.route.key

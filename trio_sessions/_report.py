@@ -17,11 +17,11 @@ QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
 @attrs.frozen
 class SessionCounts:
-    """How many sessions were opened, and how they ended; at the end opened = closed + lost.
+    """How many sessions were opened, and how they ended; at the end opened = closed + lost + those that are left.
 
     Attributes:
         opened: sessions that had a listener.
-        closed: of these, ended by us, for whatever reason.
+        closed: of these, ended by us, for whatever reason, and confirmed by the node.
         lost: of these, whose listener vanished at the node.
         failed: sessions that could not be opened.
     """

@@ -307,7 +307,10 @@ def _check_token(token: str | None) -> tuple[str, ...]:
         return ()
     if len(token) < _SHORTEST_TOKEN:
         raise InvalidInputError(
-            "API token", None, f"has less than {_SHORTEST_TOKEN} characters", "check the node's configuration"
+            "API token",
+            None,
+            f"has fewer than {_SHORTEST_TOKEN} characters",
+            "take the one of the node's configuration",
         )
     if not all("!" <= char <= "~" for char in token):
         raise InvalidInputError(

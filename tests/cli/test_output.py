@@ -90,4 +90,5 @@ async def test_without_click_it_says_what_to_install() -> None:
     )
     assert it.returncode == 1
     assert it.stdout == b""
-    assert it.stderr == b"trio-sessions: error: click is not installed: pip install 'trio-sessions[cli]'\n"
+    remedy = b"pip install 'trio-sessions[cli]', or '.[cli]' in a checkout"
+    assert it.stderr == b"trio-sessions: error: click is not installed: " + remedy + b"\n"

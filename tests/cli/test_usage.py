@@ -94,7 +94,7 @@ def test_bad_input(arguments: tuple[str, ...], told: str, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"short\n", "less than 8 characters"),
+        (b"short\n", "fewer than 8 characters"),
         (b"", "is empty"),
         (b"\n", "is empty"),
         (b"secret-token\n\n", "other characters than visible ASCII"),
@@ -120,7 +120,7 @@ def test_bad_token_is_never_shown(
 def test_bad_token_of_the_environment(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("TRIO_SESSIONS_TOKEN", "short")
     assert run_command(NOWHERE) == 2
-    assert "less than 8 characters" in capsys.readouterr().err
+    assert "fewer than 8 characters" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -165,8 +165,20 @@ async def test_no_relayer_and_no_destination(autojump_clock: trio.testing.MockCl
     async with stage(SimulatorConfig(relayers=0)) as it:
         with pytest.raises(CommandError, match="no relayer with an open outgoing channel"):
             await it.run(plan())
+        for hops in (None, 1):
+            with pytest.raises(
+                InvalidInputError, match="'0xee.*' is no peer that the node is connected to|: is no peer"
+            ):
+                await it.run(plan(hops=hops, destinations=("0x" + "ee" * 20,)))
+    async with stage(SimulatorConfig(relayers=0, destinations=0)) as it:
         with pytest.raises(CommandError, match="connected to no destination"):
-            await it.run(plan(hops=1, destinations=("0x" + "ee" * 20,)))
+            await it.run(plan(hops=1))
+
+
+def test_a_simulated_node_has_its_bounds() -> None:
+    with pytest.raises(InvalidInputError, match="more than the 1000"):
+        Plan(url=None, relayers=1001)
+    assert Plan(url="http://127.0.0.1:1", relayers=1001).relayers == 1001
 
 
 async def test_a_signal_before_the_node_is_up(autojump_clock: trio.testing.MockClock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 __all__ = ["main"]
@@ -23,5 +24,9 @@ def main() -> None:
         missing = (error.name or "").partition(".")[0]
         if missing not in _EXTRA:
             raise
-        sys.exit(f"trio-sessions: error: {missing} is not installed: pip install 'trio-sessions[cli]'")
+        remedy = "pip install 'trio-sessions[cli]', or '.[cli]' in a checkout"
+        sys.exit(f"trio-sessions: error: {missing} is not installed: {remedy}")
+    # All is done and said: a signal during the interpreter's own end must not change the status.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
     sys.exit(status)

@@ -11,6 +11,8 @@ __all__ = ["SIMULATED_RELAYERS", "Plan"]
 
 #: Of a simulated node, when nobody names a number.
 SIMULATED_RELAYERS = 5
+#: ... and at the most: it runs in this process, with a socket for each.
+MOST_SIMULATED = 1000
 
 
 @attrs.frozen(kw_only=True)
@@ -46,6 +48,9 @@ class Plan:
     stop_timeout: float = 10.0
 
     def __attrs_post_init__(self) -> None:
+        if self.url is None and isinstance(self.relayers, int) and self.relayers > MOST_SIMULATED:
+            rule = f"is more than the {MOST_SIMULATED} that a simulated node may have"
+            raise InvalidInputError("--relayers", self.relayers, rule, "ask for fewer")
         if self.hops is not None and self.relayers is not None:
             remedy = "leave one out: by hops it is the node that picks the relayers"
             raise InvalidInputError("--hops", self.hops, "cannot be given together with --relayers", remedy)

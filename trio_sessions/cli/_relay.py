@@ -10,6 +10,7 @@ import trio
 
 from trio_sessions import (
     Hoprd,
+    InvalidInputError,
     Node,
     NodeOptions,
     PoolOptions,
@@ -26,6 +27,10 @@ from trio_sessions.cli._status import UNAVAILABLE, CommandError
 from trio_sessions.cli._traffic import Traffic
 
 __all__ = ["Outcome", "Run", "relay"]
+
+
+#: Sessions that a simulated node takes beyond one for each relayer.
+_SPARE_SESSIONS = 100
 
 
 @attrs.frozen
@@ -67,7 +72,9 @@ async def _simulated(plan: Plan, screen: Screen, signals: AsyncIterator[int]) ->
     from trio_sessions.simulator import SimulatedNode, SimulatorConfig, serve_node
 
     relayers = plan.relayers if isinstance(plan.relayers, int) else SIMULATED_RELAYERS
-    simulated = SimulatedNode(SimulatorConfig(relayers=relayers, seed=plan.seed or 0))
+    # A real node's cap of sessions is not the subject here.
+    config = SimulatorConfig(relayers=relayers, seed=plan.seed or 0, max_sessions=relayers + _SPARE_SESSIONS)
+    simulated = SimulatedNode(config)
     async with open_leaf_nursery() as nursery:
         server = await nursery.start(serve_node, simulated)
         outcome = await Run(plan, screen, Hoprd(server.url, token=server.token)).until_over(signals)
@@ -119,10 +126,18 @@ class Run:
         if self._stopping:
             return None
         self._is_up = True
+        await self._check_destinations()
         traffic = Traffic(self._node, self._plan, self._give_up)
         working.start_soon(self._feed, traffic)
         nursery.start_soon(show_progress, self._node, self._screen, self._plan.duration)
         return traffic
+
+    async def _check_destinations(self) -> None:
+        """Find out at once, and not by sessions that cannot be opened, that no destination is in sight."""
+        wanted = {destination.lower() for destination in self._plan.destinations}
+        if wanted and not wanted & {peer.address.lower() for peer in await self._hoprd.peers()}:
+            rule = "is no peer that the node is connected to"
+            raise InvalidInputError("--destination", ", ".join(self._plan.destinations), rule, "choose another one")
 
     async def _feed(self, traffic: Traffic) -> None:
         with self._feeding:

@@ -43,9 +43,15 @@ def as_text(outcome: Outcome) -> str:
         ("round trip", ", ".join(f"{_quantile(k)} {1000 * v:.1f} ms" for k, v in report.rtt.items()) or "none"),
         ("duration", f"{report.duration:.2f} s, of which the stop took {report.stop_duration or 0.0:.2f} s"),
         *_listeners(outcome),
-        ("verdict", "clean" if outcome.clean else "NOT CLEAN"),
+        ("verdict", _verdict(outcome)),
     ]
     return "\n".join(f"{name:<11} {text}" for name, text in rows)
+
+
+def _verdict(outcome: Outcome) -> str:
+    if not outcome.clean:
+        return "NOT CLEAN"
+    return "clean" if outcome.failure is None else "failed, but clean: nothing is left"
 
 
 def _listeners(outcome: Outcome) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import trio
 
@@ -21,12 +22,20 @@ def hold_signals() -> Iterator[None]:
     would end the process at once.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    # The mask is this thread's alone: one that another thread gets, as Trio's for host names, must not kill either.
+    handlers = {each: signal.signal(each, _drop) for each in _STOPPING}
     try:
         yield
     finally:
         while signal.sigtimedwait(_STOPPING, 0) is not None:
             pass  # It asked for a stop, and stopped is what we are.
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _drop(number: int, frame: FrameType | None) -> None:
+    """Do nothing with a signal that came where none is waited for."""
 
 
 @contextmanager
