@@ -166,9 +166,7 @@ async def test_no_relayer_and_no_destination(autojump_clock: trio.testing.MockCl
         with pytest.raises(CommandError, match="no relayer with an open outgoing channel"):
             await it.run(plan())
         for hops in (None, 1):
-            with pytest.raises(
-                InvalidInputError, match="'0xee.*' is no peer that the node is connected to|: is no peer"
-            ):
+            with pytest.raises(InvalidInputError, match="is no peer that the node is connected to"):
                 await it.run(plan(hops=hops, destinations=("0x" + "ee" * 20,)))
     async with stage(SimulatorConfig(relayers=0, destinations=0)) as it:
         with pytest.raises(CommandError, match="connected to no destination"):
