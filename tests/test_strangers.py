@@ -274,3 +274,30 @@ async def test_a_cancelled_caller_hands_the_call_over(autojump_clock: MockClock)
                 nursery.start_soon(ask)
                 nursery.start_soon(ask)
     assert results == [2, 2]
+
+
+# -- what a stop costs
+
+
+async def test_a_stop_costs_one_look_and_a_delete_for_each(autojump_clock: MockClock) -> None:
+    async with memory_world(SimulatorConfig(relayers=20)) as world:
+        async with world.pool() as pool:
+            for relayer in world.relayers:
+                await (await pool.session(relayer)).relay(1)
+            await trio.sleep(0.5)
+            before = world.sim.node.counters.calls.copy()
+        assert world.sim.node.counters.calls - before == {"list": 1, "close": 20}
+        assert pool.report.clean
+
+
+async def test_a_failing_last_look_changes_nothing(autojump_clock: MockClock) -> None:
+    async with memory_world() as world:
+        async with world.pool() as pool:
+            session = await pool.session(world.relayers[0])
+            world.sim.node.restart()
+            await session.relay(1)
+            await session.wait_closed()
+            await trio.sleep(2.0)
+            world.sim.node.add_fault(parse_fault("status:list:status=500"))
+        assert pool.report.clean
+        assert pool.report.stop_duration == pytest.approx(0.0)

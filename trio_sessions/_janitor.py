@@ -175,7 +175,7 @@ class Janitor:
 
     async def _look_back(self) -> None:
         """One last look for what had vanished, before the work ends."""
-        if self._past:
+        if self._past.misses_any:
             try:
                 self.review(await self._lookup.since(trio.current_time()))
             except NodeError as error:

@@ -25,6 +25,11 @@ class Past:
     def __bool__(self) -> bool:
         return bool(self._changed or self._vanished)
 
+    @property
+    def misses_any(self) -> bool:
+        """Whether a listener had vanished."""
+        return bool(self._vanished)
+
     def changed(self, key: ListenerKey, now: float) -> None:
         """A key of ours was registered or let go now: a list from before says nothing of it."""
         self._changed[key] = now
