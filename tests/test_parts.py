@@ -170,6 +170,11 @@ def test_other_errors_are_noted_on_the_first() -> None:
     assert "second" in "".join(found.__notes__)
 
 
+def test_an_interrupt_is_not_hidden_by_an_error() -> None:
+    interrupt = KeyboardInterrupt()
+    assert leaf(BaseExceptionGroup("both", [ValueError("first"), interrupt])) is interrupt
+
+
 # -- report
 
 

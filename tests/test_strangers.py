@@ -301,3 +301,19 @@ async def test_a_failing_last_look_changes_nothing(autojump_clock: MockClock) ->
             world.sim.node.add_fault(parse_fault("status:list:status=500"))
         assert pool.report.clean
         assert pool.report.stop_duration == pytest.approx(0.0)
+
+
+async def test_a_call_that_hangs_fails_for_all_who_wait_at_the_same_time(autojump_clock: MockClock) -> None:
+    """Not one after the other: a hundred sessions would hear of it in a quarter of an hour."""
+    async with memory_world(SimulatorConfig(relayers=20)) as world:
+        async with world.pool(PoolOptions(open_attempts=1)) as pool:
+            world.sim.node.add_fault(parse_fault("hang:account"))
+
+            async def ask(relayer: str) -> None:
+                with pytest.raises(SessionOpenError, match="addresses"):
+                    await pool.session(relayer)
+
+            async with trio.open_nursery() as nursery:
+                for relayer in world.relayers:
+                    nursery.start_soon(ask, relayer)
+            assert trio.current_time() < 10.5

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import trio
 
@@ -32,3 +34,22 @@ def test_those_that_come_too_late_are_dropped() -> None:
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
     assert not signal.sigpending()
+
+
+def test_a_signal_that_another_thread_gets_is_dropped_too() -> None:
+    """In a process of its own, which it would end: a thread from before does not have the mask."""
+    code = """if True:
+        import os, signal, threading
+        from trio_sessions.cli._signals import hold_signals
+        done = threading.Event()
+        thread = threading.Thread(target=done.wait)
+        thread.start()
+        with hold_signals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+        done.set()
+        thread.join()
+        print("alive")
+    """
+    it = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (it.returncode, it.stdout) == (0, "alive\n")
