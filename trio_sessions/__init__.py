@@ -4,7 +4,9 @@ from trio_sessions._batches import BatchOutcome
 from trio_sessions._errors import (
     CannotPinRelayerError,
     ConnectionLostError,
+    InstanceInUseError,
     InvalidInputError,
+    JournalError,
     ListenHostInUseError,
     MalformedReplyError,
     NodeError,
@@ -16,6 +18,7 @@ from trio_sessions._errors import (
     NotReadyError,
     OutcomeUnknownError,
     PoolStoppedError,
+    PortsUsedUpError,
     RejectedError,
     ServerFailureError,
     SessionEndedError,
@@ -47,6 +50,7 @@ from trio_sessions._model import (
     SessionRequest,
     TopologyChannel,
 )
+from trio_sessions._namespaces import DedicatedAddress, PortRange, Shared, parse_namespace
 from trio_sessions._node import Node, NodeOptions
 from trio_sessions._options import PoolOptions
 from trio_sessions._pool import SessionPool, open_pool
@@ -67,10 +71,13 @@ __all__ = [
     "ConnectionLostError",
     "Connectivity",
     "Decoder",
+    "DedicatedAddress",
     "Dialect",
     "EndReason",
     "Hoprd",
+    "InstanceInUseError",
     "InvalidInputError",
+    "JournalError",
     "LeftListener",
     "ListenHostInUseError",
     "Listener",
@@ -96,6 +103,8 @@ __all__ = [
     "PoolOptions",
     "PoolReport",
     "PoolStoppedError",
+    "PortRange",
+    "PortsUsedUpError",
     "RejectedError",
     "ServerFailureError",
     "Session",
@@ -108,10 +117,12 @@ __all__ = [
     "SessionPool",
     "SessionRequest",
     "SessionsError",
+    "Shared",
     "State",
     "StatusError",
     "TopologyChannel",
     "UnauthorizedError",
     "encode",
     "open_pool",
+    "parse_namespace",
 ]

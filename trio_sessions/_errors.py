@@ -20,6 +20,9 @@
     │       └── ServerFailureError              5xx
     ├── CannotPinRelayerError                   this node opens no session through a chosen relayer
     ├── NoDestinationError                      no destination to choose for a session
+    ├── InstanceInUseError                      another process has this instance's address or journal
+    ├── JournalError                            the journal cannot be used
+    ├── PortsUsedUpError                        no port of our range is free
     └── SessionError                            about one session
         ├── SessionOpenError                    it could not be opened
         └── SessionEndedError                   it was used after its end
@@ -36,7 +39,9 @@ from typing import ClassVar
 __all__ = [
     "CannotPinRelayerError",
     "ConnectionLostError",
+    "InstanceInUseError",
     "InvalidInputError",
+    "JournalError",
     "ListenHostInUseError",
     "MalformedReplyError",
     "NoDestinationError",
@@ -48,6 +53,7 @@ __all__ = [
     "NotReadyError",
     "OutcomeUnknownError",
     "PoolStoppedError",
+    "PortsUsedUpError",
     "RejectedError",
     "ServerFailureError",
     "SessionEndedError",
@@ -230,6 +236,64 @@ class NoDestinationError(SessionsError):
             f"no destination for a session via {self.route}: the node is connected to none of the"
             f" {self.configured} configured ones"
         )
+
+
+class InstanceInUseError(SessionsError):
+    """Another process has what only one instance of a name may have; nothing was opened.
+
+    Attributes:
+        what: the address or the file.
+        remedy: what to do.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        self.what = what
+        self.remedy = remedy
+        super().__init__(what, remedy)
+
+    def __str__(self) -> str:
+        return f"{self.what} is in use by another instance: {self.remedy}"
+
+
+class JournalError(SessionsError):
+    """The journal cannot be read or written: no session is opened without it.
+
+    Attributes:
+        path: of the file.
+        problem: what is wrong with it, in one line.
+        remedy: what to do.
+    """
+
+    def __init__(self, path: str, problem: str, remedy: str) -> None:
+        self.path = path
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(path, problem, remedy)
+
+    def __str__(self) -> str:
+        return f"journal {self.path}: {self.problem}; {self.remedy}"
+
+
+class PortsUsedUpError(SessionsError):
+    """No port of the namespace is free for another session; some will be when sessions end.
+
+    Attributes:
+        ports: the namespace's ports, as text.
+        in_use: how many of them belong to sessions.
+        resting: how many are in quarantine.
+        free_in: seconds until the first of those may be used again; ``None``: none of them rests.
+    """
+
+    def __init__(self, ports: str, *, in_use: int, resting: int, free_in: float | None) -> None:
+        self.ports = ports
+        self.in_use = in_use
+        self.resting = resting
+        self.free_in = free_in
+        super().__init__(ports, in_use, resting, free_in)
+
+    def __str__(self) -> str:
+        when = "" if self.free_in is None else f", the next of them is free in {self.free_in:.0f} s"
+        return f"no port of {self.ports} is free: {self.in_use} in use, {self.resting} in quarantine{when}"
 
 
 class SessionError(SessionsError):

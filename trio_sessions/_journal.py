@@ -1,0 +1,165 @@
+"""The journal at work: changes are collected and written in one transaction at a time, off the event loop."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from trio_sessions._errors import JournalError
+from trio_sessions._journal_row import JournalRow
+
+if TYPE_CHECKING:
+    from trio_sessions._journal_file import JournalFile
+
+__all__ = ["InThread", "Journal", "open_journal"]
+
+_log = logging.getLogger("trio_sessions.journal")
+
+#: Runs a function off the event loop, like :func:`trio.to_thread.run_sync`.
+InThread = Callable[..., Awaitable[Any]]
+
+#: Seconds until what could not be written is tried again, and between two log lines about that.
+_RETRY = 1.0
+_LOG_INTERVAL = 60.0
+#: Seconds that closing the file may take, after the stop's own deadline: a disk that hangs holds up nobody.
+_CLOSE_TIMEOUT = 0.5
+
+
+@attrs.define(eq=False)
+class _Batch:
+    """Changes that are written together: what each row is to be, or that it is to be no more."""
+
+    changes: dict[int, JournalRow | None] = attrs.field(factory=dict)
+    written: trio.Event = attrs.field(factory=trio.Event)
+    error: JournalError | None = None
+
+
+@asynccontextmanager
+async def open_journal(path: str, node: str, in_thread: InThread) -> AsyncIterator[Journal]:
+    """The journal in the file ``path``, for the node that ``node`` tells apart from others.
+
+    Raises:
+        InvalidInputError: the path is no place for a file.
+        InstanceInUseError: another process has it.
+        JournalError: it cannot be read, or not be written.
+    """
+    # Here, since most who import the library have no journal, and SQLite takes its time.
+    from trio_sessions._journal_file import JournalFile  # noqa: PLC0415
+
+    file = await in_thread(JournalFile.open, path, node)
+    journal = Journal(file, await in_thread(file.rows), in_thread)
+    try:
+        yield journal
+    finally:
+        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+            await journal.close()
+
+
+class Journal:
+    """What we have at the node, as an earlier run of ours left it and as the next one will find it.
+
+    Changes never wait for the disk, except an intent: no POST goes out before it is durable. Many at a time are
+    written in one transaction.
+    """
+
+    def __init__(self, file: JournalFile, rows: tuple[JournalRow, ...], in_thread: InThread) -> None:
+        self._file = file
+        self._in_thread = in_thread
+        self._rows = rows
+        self._next_id = file.next_id
+        self._batch = _Batch()
+        self._wake = trio.Event()
+        self._writing = False
+        self._logged_at = -inf
+
+    @property
+    def rows(self) -> tuple[JournalRow, ...]:
+        """What was there at the start."""
+        return self._rows
+
+    def new_id(self) -> int:
+        """The number of another row."""
+        self._next_id += 1
+        return self._next_id - 1
+
+    def put(self, row: JournalRow) -> None:
+        """Have the row written soon. Never waits."""
+        self._change(row.id, row)
+
+    def drop(self, row_id: int) -> None:
+        """Have the row removed soon. Never waits."""
+        self._change(row_id, None)
+
+    async def write(self, row: JournalRow) -> None:
+        """Write the row, and wait until it is durable. When cancelled, it may be written nevertheless.
+
+        Raises:
+            JournalError: it could not be written.
+        """
+        self._change(row.id, row)
+        batch = self._batch
+        await batch.written.wait()
+        if batch.error is not None:
+            # An error object for each who waits: a shared one would collect the tracebacks of all.
+            raise JournalError(batch.error.path, batch.error.problem, batch.error.remedy) from batch.error
+
+    async def flush(self) -> None:
+        """Wait until all changes so far were written, or have failed to be."""
+        while self._batch.changes or self._writing:
+            batch = self._batch
+            self._wake.set()
+            await batch.written.wait()
+            if batch.error is not None:
+                return
+
+    async def run(self) -> None:
+        """Write what is to be written, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            batch, self._batch = self._batch, _Batch()
+            self._writing = True
+            try:
+                # A disk that hangs must not hold up a stop: then the thread is left to itself.
+                await self._in_thread(self._commit, batch.changes, abandon_on_cancel=True)
+            except JournalError as error:
+                batch.error = error
+                self._failed(batch, error)
+            except trio.Cancelled:
+                batch.error = JournalError(self._file.path, "was not written before the stop", "start again")
+                raise
+            finally:
+                batch.written.set()
+            if batch.error is not None:
+                with trio.move_on_after(_RETRY):
+                    await self._wake.wait()
+                self._wake.set()
+
+    async def close(self) -> None:
+        """Close the file, unless a thread is stuck with it."""
+        if not self._writing:
+            await self._in_thread(self._file.close, abandon_on_cancel=True)
+
+    def _commit(self, changes: dict[int, JournalRow | None]) -> None:
+        try:
+            self._file.commit(changes)
+        finally:
+            self._writing = False
+
+    def _change(self, row_id: int, row: JournalRow | None) -> None:
+        self._batch.changes[row_id] = row
+        self._wake.set()
+
+    def _failed(self, batch: _Batch, error: JournalError) -> None:
+        """Keep what was not written, unless something newer is there; only the newest state of a row matters."""
+        self._batch.changes = batch.changes | self._batch.changes
+        now = trio.current_time()
+        if now >= self._logged_at + _LOG_INTERVAL:
+            self._logged_at = now
+            _log.error("%s", error)
