@@ -62,6 +62,7 @@ from trio_sessions._rest_requests import (
     OLD_PEERS,
     STATUS,
     VERSION,
+    address_path,
     config_body,
     config_path,
     is_pinned,
@@ -255,13 +256,16 @@ class Hoprd:
             InvalidInputError: port 0, which would close every listener of the address, and other impossible keys.
             NotFoundError: the 404 is not the daemon's: the URL is wrong, or a proxy answered.
         """
-        try:
-            await self._call("DELETE", listener_path(key), expect=204, timeout=timeout)
-        except NotFoundError as error:
-            if error.word in _GONE:
-                return False
-            raise
-        return True
+        return await self._delete(listener_path(key), timeout)
+
+    async def close_address(self, ip: str, protocol: Protocol = "udp", *, timeout: float | None = None) -> bool:
+        """Close every listener on a dedicated address, whoever opened it; ``False`` if there is none (contract §2.4).
+
+        Raises:
+            InvalidInputError: an address that others may have listeners on: outside of 127.0.0.0/8, or 127.0.0.1.
+            NotFoundError: the 404 is not the daemon's: the URL is wrong, or a proxy answered.
+        """
+        return await self._delete(address_path(protocol, ip), timeout)
 
     async def session_config(self, session_id: str) -> SessionConfig:
         """The balancer of a session, by an id of ``Listener.clients``; asking counts as use of it (contract §2.5).
@@ -284,6 +288,15 @@ class Hoprd:
         """
         body = config_body(response_buffer, max_surb_upstream)
         await self._call("POST", config_path(session_id), body=body, expect=204)
+
+    async def _delete(self, path: str, timeout: float | None) -> bool:
+        try:
+            await self._call("DELETE", path, expect=204, timeout=timeout)
+        except NotFoundError as error:
+            if error.word in _GONE:
+                return False
+            raise
+        return True
 
     async def _dialect_for(self, request: SessionRequest) -> Dialect:
         try:

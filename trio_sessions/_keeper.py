@@ -77,6 +77,8 @@ class Keeper:
         self._draining = trio.CancelScope(shield=True)
         #: The node's system refused a datagram: nobody listens there.
         self._refused = False
+        #: The listener answers, but the node does not list it any more.
+        self._delisted = False
         #: Whether the listener may still be at the node after the end.
         self.is_left = False
         self._failure: SessionsError | None = None
@@ -138,6 +140,13 @@ class Keeper:
         """Ask the far end for a sign of life. Never waits."""
         if self._link is not None and self.usable:
             self._link.probe()
+
+    def note_delisted(self) -> None:
+        """The listener answers and is not listed: messages go through, but the node cannot close it any more."""
+        if not self._delisted:
+            self._delisted = True
+            key = None if self.listener is None else self.listener.key
+            _log.warning("session via %s: the node does not list %s any more, though it answers", self.route, key)
 
     def ended(self) -> SessionEndedError:
         """The error that a use after the end raises."""
@@ -340,7 +349,8 @@ class Keeper:
     def _hand_over(self, claim: Claim, link: Link) -> None:
         """Give the listener to the janitor: the session is done with it."""
         is_lost = self._refused or self.reason is EndReason.LISTENER_GONE
-        self._around.janitor.release(claim, alive_at=-inf if is_lost else link.last_received)
+        alive_at = -inf if is_lost else link.last_received
+        self._around.janitor.release(claim, alive_at=alive_at, delisted=self._delisted and not is_lost)
         if self._record.state is State.DRAINING:
             self._apply(Event.LISTENER_GONE if self._refused else Event.DRAINED)
         died_young = self.reason in (EndReason.LISTENER_GONE, EndReason.SOCKET_FAILED) and link.last_received == -inf

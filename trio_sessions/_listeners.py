@@ -109,6 +109,8 @@ class Claim:
         abandoned: nobody waits for the POST's outcome any more.
         alive_at: when something came from the listener last, by Trio's clock.
         missed: the last look did not find the listener.
+        delisted: the listener answers, but the node does not list it any more (contract §3.2).
+        row: its number in the journal, once it is written there.
         answered: set when the POST's outcome is known, or known to be unknown.
         settled: set when the state is GONE or LEFT.
     """
@@ -123,6 +125,8 @@ class Claim:
     abandoned: bool = False
     alive_at: float = -inf
     missed: bool = False
+    delisted: bool = False
+    row: int | None = None
     answered: trio.Event = attrs.field(factory=trio.Event)
     settled: trio.Event = attrs.field(factory=trio.Event)
 

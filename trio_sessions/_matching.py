@@ -11,24 +11,38 @@ from ipaddress import ip_address
 
 from trio_sessions._address import same_address
 from trio_sessions._listeners import Claim, ListenerState
-from trio_sessions._model import Listener, ListenerKey, Path, split_listen_host
+from trio_sessions._model import Listener, ListenerKey, Path, SessionRequest, split_listen_host
 
-__all__ = ["fits", "is_certain", "recognise"]
+__all__ = ["MAY_HAVE_MADE_ONE", "answers", "fits", "is_certain", "is_where_asked", "recognise"]
+
+#: Claims in these states may have a listener that we have not heard of.
+MAY_HAVE_MADE_ONE = (ListenerState.POSTING, ListenerState.UNKNOWN)
+
+
+def answers(request: SessionRequest, listener: Listener) -> bool:
+    """Whether ``listener`` shows nothing that ``request`` did not ask for."""
+    target = f"#{request.target}" if isinstance(request.target, int) else request.target
+    return (
+        listener.key.protocol == request.protocol
+        and same_address(listener.destination, request.destination)
+        and is_where_asked(listener.key, request)
+        and listener.target == target
+        and _same_path(listener.forward, request.forward)
+        and _same_path(listener.back, request.back)
+    )
+
+
+def is_where_asked(key: ListenerKey, request: SessionRequest) -> bool:
+    """Whether the listener is at the address and port that ``request`` asked for, as far as it did."""
+    if request.listen_host is None:
+        return True
+    ip, port = split_listen_host(request.listen_host)
+    return (not port or int(port) in (0, key.port)) and (not ip or ip_address(ip) == ip_address(key.ip))
 
 
 def fits(claim: Claim, listener: Listener) -> bool:
     """Whether ``listener`` could be what the claim's POST made."""
-    request = claim.request
-    target = f"#{request.target}" if isinstance(request.target, int) else request.target
-    return (
-        listener.key.protocol == request.protocol
-        and _same_host(listener.key, request.listen_host)
-        and listener.target == target
-        and same_address(listener.destination, request.destination)
-        and _same_path(listener.forward, request.forward)
-        and _same_path(listener.back, request.back)
-        and (claim.before is None or not claim.before.has(listener))
-    )
+    return answers(claim.request, listener) and (claim.before is None or not claim.before.has(listener))
 
 
 def recognise(claim: Claim, claims: Iterable[Claim], unclaimed: Sequence[Listener]) -> Listener | None:
@@ -41,7 +55,7 @@ def recognise(claim: Claim, claims: Iterable[Claim], unclaimed: Sequence[Listene
     alike = [
         other
         for other in claims
-        if other is claim or (other.state in _MAY_HAVE_MADE_ONE and any(fits(other, listener) for listener in own))
+        if other is claim or (other.state in MAY_HAVE_MADE_ONE and any(fits(other, listener) for listener in own))
     ]
     if any(other.state is ListenerState.POSTING for other in alike):
         return None
@@ -50,17 +64,14 @@ def recognise(claim: Claim, claims: Iterable[Claim], unclaimed: Sequence[Listene
     return next((listener for listener in own if is_certain(claim, listener)), None)
 
 
-_MAY_HAVE_MADE_ONE = (ListenerState.POSTING, ListenerState.UNKNOWN)
-
-
 def is_certain(claim: Claim, listener: Listener) -> bool:
-    """Whether all that tells listeners apart was there to compare."""
-    return listener.forward is not None and listener.back is not None and claim.before is not None
+    """Whether enough was there to compare: what was there before, and the whole path or a port that we chose."""
+    shows_path = listener.forward is not None and listener.back is not None
+    return claim.before is not None and (shows_path or _chose_port(claim.request))
 
 
-def _same_host(key: ListenerKey, asked: str | None) -> bool:
-    ip, port = ("", "") if asked is None else split_listen_host(asked)
-    return (not ip or ip_address(ip) == ip_address(key.ip)) and (not port or int(port) in (0, key.port))
+def _chose_port(request: SessionRequest) -> bool:
+    return request.listen_host is not None and split_listen_host(request.listen_host)[1] not in ("", "0")
 
 
 def _same_path(listed: Path | None, asked: Path) -> bool:

@@ -23,11 +23,13 @@ from trio_sessions._errors import (
     StatusError,
 )
 from trio_sessions._hoprd import Hoprd
+from trio_sessions._journal import InThread
 from trio_sessions._lane import Lane
 from trio_sessions._leaf import open_leaf_nursery
 from trio_sessions._ledger import Entry
 from trio_sessions._lifecycle import EndReason
 from trio_sessions._model import Path
+from trio_sessions._namespaces import PortRange
 from trio_sessions._options import PoolOptions, duration, whole
 from trio_sessions._pool import SessionPool, open_pool
 from trio_sessions._report import PoolReport
@@ -71,6 +73,14 @@ class NodeOptions:
                 raise InvalidInputError("hops", self.hops, "cannot be given together with relayers", "leave one out")
 
 
+def _check_room(options: NodeOptions, pool_options: PoolOptions) -> None:
+    """Refuse a range of ports that cannot hold a session for each of the relayers that are named."""
+    namespace, wanted = pool_options.namespace, len(options.relayers or ())
+    if isinstance(namespace, PortRange) and len(namespace) < wanted:
+        rule = f"has {len(namespace)} ports for {wanted} sessions"
+        raise InvalidInputError("port range", str(namespace), rule, "widen it, to twice as many at best")
+
+
 class Node:
     """Relays batches through the relayers of one hoprd node, for as long as :meth:`run` runs.
 
@@ -86,12 +96,15 @@ class Node:
         *,
         rng: random.Random | None = None,
         connect: Connect = connect_udp,
+        in_thread: InThread = trio.to_thread.run_sync,
     ) -> None:
         self._hoprd = hoprd
         self._options = options or NodeOptions()
         self._pool_options = pool_options or PoolOptions()
+        _check_room(self._options, self._pool_options)
         self._rng = rng or random.Random()
         self._connect = connect
+        self._in_thread = in_thread
         self._pool: SessionPool | None = None
         self._nursery: trio.Nursery | None = None
         self._polling = trio.CancelScope()
@@ -126,7 +139,9 @@ class Node:
             # Around the pool, so that batches which nobody waits for live to be counted when the pool has ended.
             self._nursery = nursery
             try:
-                async with open_pool(self._hoprd, self._pool_options, rng=self._rng, connect=self._connect) as pool:
+                async with open_pool(
+                    self._hoprd, self._pool_options, rng=self._rng, connect=self._connect, in_thread=self._in_thread
+                ) as pool:
                     self._pool = pool
                     with self._polling:
                         try:

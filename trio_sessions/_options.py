@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
+from ipaddress import ip_address
 from math import isfinite
 from typing import Any
 
@@ -10,7 +12,8 @@ import attrs
 
 from trio_sessions._address import check_address
 from trio_sessions._errors import InvalidInputError
-from trio_sessions._model import DEFAULT_CAPABILITIES, Capability
+from trio_sessions._model import DEFAULT_CAPABILITIES, Capability, split_listen_host
+from trio_sessions._namespaces import Namespace, Shared, check_instance
 
 __all__ = ["PoolOptions", "duration", "whole"]
 
@@ -47,6 +50,24 @@ def _check_destinations(_: Any, __: attrs.Attribute[tuple[str, ...]], value: tup
         check_address(address, "destination")
 
 
+def _path(value: str | os.PathLike[str] | None) -> str | None:
+    return None if value is None else os.fspath(value)
+
+
+def _check_listen_host(_: Any, __: attrs.Attribute[str | None], value: str | None) -> None:
+    if value is not None:
+        split_listen_host(value)
+
+
+def _check_connect_host(_: Any, __: attrs.Attribute[str | None], value: str | None) -> None:
+    if value is None:
+        return
+    try:
+        ip_address(value)
+    except ValueError:
+        raise InvalidInputError("connect host", value, "is no ip address", "write an ip, not a name") from None
+
+
 @attrs.frozen(kw_only=True)
 class PoolOptions:
     """How a pool behaves. Durations in seconds.
@@ -65,8 +86,14 @@ class PoolOptions:
         opens_per_second: POSTs of all sessions together.
         max_opens: POSTs in flight.
         max_closes: DELETEs in flight.
-        listen_host: where the node shall listen, ``"ip:port"``, ``"ip"`` or ``":port"``; None: where it likes.
-        connect_host: the ip to reach the listeners at, when that is not the one that the node names.
+        namespace: which listeners are ours: see :class:`Shared`, :class:`DedicatedAddress`, :class:`PortRange`.
+        instance: this one's name: at one node, each instance needs another.
+        journal: the file that remembers what is open, so that the next start closes what a killed process left; None:
+            no such memory. Only an address of our own needs none.
+        listen_host: in the shared namespace, where the node shall listen, ``"ip:port"``, ``"ip"`` or ``":port"``; None:
+            where it likes.
+        connect_host: the ip to reach the listeners at, when that is not the one that the node names: a node in a
+            container listens on 0.0.0.0 and has its ports published elsewhere.
         capabilities: of the sessions (contract §4.4).
         response_buffer: of the sessions, in bytes; 0 switches the node's balancer off.
     """
@@ -83,7 +110,15 @@ class PoolOptions:
     opens_per_second: float = attrs.field(default=200.0, validator=duration(positive=True))
     max_opens: int = attrs.field(default=256, validator=whole(1))
     max_closes: int = attrs.field(default=16, validator=whole(1))
-    listen_host: str | None = None
-    connect_host: str | None = None
+    namespace: Namespace = attrs.field(factory=Shared)
+    instance: str = attrs.field(default="default", converter=check_instance)
+    journal: str | None = attrs.field(default=None, converter=_path)
+    listen_host: str | None = attrs.field(default=None, validator=_check_listen_host)
+    connect_host: str | None = attrs.field(default=None, validator=_check_connect_host)
     capabilities: frozenset[Capability] = DEFAULT_CAPABILITIES
     response_buffer: int | None = 0
+
+    def __attrs_post_init__(self) -> None:
+        if self.listen_host is not None and not isinstance(self.namespace, Shared):
+            rule = "is for the shared namespace: any other one chooses it"
+            raise InvalidInputError("listen host", self.listen_host, rule, "leave it out")

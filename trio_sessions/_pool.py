@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import trio
 
@@ -16,18 +16,22 @@ from trio_sessions._errors import NodeError, PoolStoppedError
 from trio_sessions._gate import Gate
 from trio_sessions._histogram import Histogram
 from trio_sessions._hoprd import Hoprd
+from trio_sessions._instance import hold_address
 from trio_sessions._janitor import Janitor
+from trio_sessions._journal import InThread, Journal, open_journal
 from trio_sessions._keeper import Keeper, Surroundings
 from trio_sessions._leaf import open_leaf_nursery
 from trio_sessions._ledger import Ledger
 from trio_sessions._lifecycle import ENDED, USABLE, EndReason, Event
 from trio_sessions._listing import Lookup
 from trio_sessions._model import Listener, SessionRequest
+from trio_sessions._namespaces import DedicatedAddress, derive_address, node_key
 from trio_sessions._options import PoolOptions
 from trio_sessions._record import SessionInfo
 from trio_sessions._report import QUANTILES, LeftListener, PoolReport, SessionCounts
 from trio_sessions._route import Route
 from trio_sessions._session import Session
+from trio_sessions._territory import Territory
 
 __all__ = ["SessionPool", "open_pool"]
 
@@ -48,6 +52,7 @@ async def open_pool(
     *,
     rng: random.Random | None = None,
     connect: Connect = connect_udp,
+    in_thread: InThread = trio.to_thread.run_sync,
 ) -> AsyncIterator[SessionPool]:
     """A running :class:`SessionPool`, as an async context manager.
 
@@ -60,20 +65,55 @@ async def open_pool(
         options: see :class:`PoolOptions`.
         rng: the source of all jitter and random choices.
         connect: makes the sessions' sockets; another one stands in for the kernel's in tests.
+        in_thread: runs the journal's work with its file; another one stands in for threads under a virtual clock.
+
+    Raises:
+        InstanceInUseError: another process has the dedicated address, or the journal.
+        JournalError: the journal cannot be used.
+        InvalidInputError: the journal's path is no place for a file, or this machine has no such address.
     """
-    pool = SessionPool(hoprd, options or PoolOptions(), rng or random.Random(), connect)
-    async with open_leaf_nursery() as nursery:
-        await nursery.start(pool._run)
-        try:
-            yield pool
-        finally:
-            pool.stop()
+    options = options or PoolOptions()
+    rng = rng or random.Random()
+    async with _own_grounds(hoprd, options, rng, in_thread) as (territory, journal):
+        pool = SessionPool(hoprd, options, territory=territory, journal=journal, rng=rng, connect=connect)
+        async with open_leaf_nursery() as nursery:
+            await nursery.start(pool._run)
+            try:
+                yield pool
+            finally:
+                pool.stop()
+
+
+@asynccontextmanager
+async def _own_grounds(
+    hoprd: Hoprd, options: PoolOptions, rng: random.Random, in_thread: InThread
+) -> AsyncIterator[tuple[Territory, Journal | None]]:
+    """What belongs to this instance alone, for as long as the block lasts."""
+    node = node_key(hoprd.url)
+    own_address = None
+    async with AsyncExitStack() as stack:
+        if isinstance(options.namespace, DedicatedAddress):
+            own_address = options.namespace.ip or derive_address(node, options.instance)
+            stack.enter_context(hold_address(own_address))
+        journal = None
+        if options.journal is not None:
+            journal = await stack.enter_async_context(open_journal(options.journal, node, in_thread))
+        yield Territory(options.namespace, own_address, rng), journal
 
 
 class SessionPool:
     """Keeps one session a relayer (or a destination and hops), opened on demand; see :func:`open_pool`."""
 
-    def __init__(self, hoprd: Hoprd, options: PoolOptions, rng: random.Random, connect: Connect) -> None:
+    def __init__(
+        self,
+        hoprd: Hoprd,
+        options: PoolOptions,
+        *,
+        territory: Territory,
+        journal: Journal | None,
+        rng: random.Random,
+        connect: Connect,
+    ) -> None:
         self._hoprd = hoprd
         self._options = options
         self._started_at = trio.current_time()
@@ -87,6 +127,8 @@ class SessionPool:
         self._janitor = Janitor(
             hoprd,
             self._lookup,
+            territory,
+            journal,
             max_opens=options.max_opens,
             max_closes=options.max_closes,
             close_timeout=options.close_timeout,
@@ -294,6 +336,8 @@ class SessionPool:
             if listing.has_another(listener) or keeper.last_received < looked_at:
                 _log.info("session via %s: the node no longer lists %s", keeper.route, listener.key)
                 keeper.tell(EndReason.LISTENER_GONE)
+            else:
+                keeper.note_delisted()
 
     def _listening(self) -> dict[Keeper, Listener]:
         return {keeper: keeper.listener for keeper in self._keepers if keeper.usable and keeper.listener is not None}

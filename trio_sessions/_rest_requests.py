@@ -17,6 +17,7 @@ from trio_sessions._model import (
     SessionRequest,
     check_amount,
 )
+from trio_sessions._namespaces import check_own_address
 from trio_sessions._units import format_bandwidth, format_size
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "OPENAPI",
     "STATUS",
     "VERSION",
+    "address_path",
     "config_body",
     "config_path",
     "explicit_path",
@@ -149,6 +151,16 @@ def listener_path(key: ListenerKey) -> str:
     except ValueError:
         raise InvalidInputError("ip", key.ip, "not an ip address") from None
     return f"{sessions_path(key.protocol)}/{quote(key.ip, safe=':')}/{key.port}"
+
+
+def address_path(protocol: Protocol, ip: str) -> str:
+    """The path of all listeners of an address at once: its port 0 (contract §2.4).
+
+    Raises:
+        InvalidInputError: an address that others may have listeners on.
+    """
+    check_own_address(ip)
+    return f"{sessions_path(protocol)}/{ip}/0"
 
 
 def config_path(session_id: str) -> str:

@@ -1,0 +1,194 @@
+"""The register of what we have, or may have, at the node: every change of a claim goes through it.
+
+It keeps who holds which listener, what is left, which ports are taken, and writes each change into the journal.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+
+import attrs
+import trio
+
+from trio_sessions._errors import ListenHostInUseError
+from trio_sessions._journal import Journal
+from trio_sessions._journal_row import JournalRow
+from trio_sessions._listeners import Claim, ListenerEvent, ListenerState
+from trio_sessions._listing import Listing
+from trio_sessions._matching import answers
+from trio_sessions._model import Listener, ListenerKey, SessionRequest
+from trio_sessions._past import Past
+from trio_sessions._territory import Territory
+
+__all__ = ["Claims"]
+
+#: Names of what was left that are kept: more of them no report needs.
+_MAX_LEFT = 10_000
+#: A session waits for these, or has them.
+_IN_USE = (ListenerState.INTENT, ListenerState.POSTING, ListenerState.REGISTERED)
+
+
+class Claims:
+    """Every claim that is neither gone nor left, in the order of their making.
+
+    Attributes:
+        past: what is remembered of those that are.
+    """
+
+    def __init__(self, territory: Territory, journal: Journal | None) -> None:
+        self.past = Past()
+        self._territory = territory
+        self._journal = journal
+        self._live: dict[Claim, None] = {}
+        self._count: Counter[ListenerState] = Counter()
+        #: The claims that have a listener: registered ones and those being closed.
+        self._held: dict[ListenerKey, Claim] = {}
+        self._left: deque[Claim] = deque(maxlen=_MAX_LEFT)
+        self._none_in_use = trio.Event()
+
+    def __iter__(self) -> Iterator[Claim]:
+        return iter(self._live)
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    @property
+    def left(self) -> tuple[Claim, ...]:
+        """Those that could not be settled: known listeners, and POSTs whose outcome stayed unknown."""
+        return tuple(self._left)
+
+    def holder(self, key: ListenerKey) -> Claim | None:
+        """Whose listener that is."""
+        return self._held.get(key)
+
+    def closing(self) -> list[Claim]:
+        """Those whose listeners are to be deleted."""
+        return [claim for claim in self._live if claim.state is ListenerState.CLOSING]
+
+    async def wait_none_in_use(self) -> None:
+        """Wait until no session has a listener, or a POST under way."""
+        while any(self._count[state] for state in _IN_USE):
+            await self._none_in_use.wait()
+
+    # -- what becomes of them
+
+    def new(self, request: SessionRequest, route: str) -> Claim:
+        """A claim on a listener that is wanted."""
+        return self._enter(Claim(request, route))
+
+    def reclaim(self, route: str, request: SessionRequest, listener: Listener) -> Claim:
+        """A claim on a listener that is listed, ours, and nobody's: it is to be closed."""
+        # Its port, if we chose it, may be another session's by now: this claim doesn't answer for that.
+        request = attrs.evolve(request, listen_host=None)
+        claim = Claim(request, route, ListenerState.CLOSING, listener=listener)
+        claim.answered.set()
+        return self._enter(claim)
+
+    def adopt(self, row: JournalRow) -> Claim:
+        """A claim of an earlier run: to be closed where the listener is known for certain, else to be looked for."""
+        now = trio.current_time()
+        claim = Claim(row.request, row.route, ListenerState.UNKNOWN, posted_at=now - (row.age or 0.0), row=row.id)
+        if row.before is not None and row.age is not None:
+            claim.before = Listing(claim.posted_at, {listener.key: listener for listener in row.before})
+        if row.listener is not None and row.listener.clients:
+            claim.state, claim.listener = ListenerState.CLOSING, row.listener
+        claim.answered.set()
+        self._territory.occupy(claim.request)
+        if row.age is None and self._journal is not None:
+            # So that the time since now is known, if this run doesn't come to an end with it either.
+            self._journal.drop(row.id)
+            claim.row = self._journal.new_id()
+        self._enter(claim)
+        if claim.listener is not None:
+            self.hold(claim, claim.listener)
+        self._write(claim)
+        return claim
+
+    def place(self, claim: Claim) -> None:
+        """Give the claim's listener its place in our namespace.
+
+        Raises:
+            PortsUsedUpError: there is none left.
+        """
+        claim.request = self._territory.place(claim.request, claim.before)
+
+    async def record_intent(self, claim: Claim) -> None:
+        """Write down, durably, that a POST follows.
+
+        Raises:
+            JournalError: it could not be written.
+        """
+        if self._journal is not None:
+            claim.row = self._journal.new_id()
+            await self._journal.write(self._row(claim, ListenerState.POSTING))
+
+    def apply(self, claim: Claim, event: ListenerEvent) -> None:
+        """Move the claim to the state that ``event`` leads to."""
+        before = claim.state
+        claim.apply(event)
+        self._count[before] -= 1
+        self._count[claim.state] += 1
+        if claim.settled.is_set():
+            self._end(claim, before)
+        elif before is not ListenerState.INTENT:
+            self._write(claim)
+        if before in _IN_USE and not any(self._count[state] for state in _IN_USE):
+            self._none_in_use.set()
+            self._none_in_use = trio.Event()
+
+    def hold(self, claim: Claim, listener: Listener) -> None:
+        """The claim has this listener, and nobody else of ours has."""
+        claim.listener = listener
+        self._held[listener.key] = claim
+        self.past.changed(listener.key, trio.current_time())
+
+    def give_up(self, claim: Claim) -> None:
+        """Settle a claim that cannot be settled well, from whatever state; it is named if a listener may be left."""
+        if claim.settled.is_set():
+            return
+        if claim.state is ListenerState.REGISTERED:
+            self.apply(claim, ListenerEvent.RELEASED)
+        elif claim.state is ListenerState.POSTING:
+            self.apply(claim, ListenerEvent.REPLY_LOST)
+        self.apply(claim, ListenerEvent.GIVEN_UP)
+        claim.answered.set()
+
+    def _enter(self, claim: Claim) -> Claim:
+        self._live[claim] = None
+        self._count[claim.state] += 1
+        return claim
+
+    def _end(self, claim: Claim, before: ListenerState) -> None:
+        is_left = claim.state is ListenerState.LEFT
+        del self._live[claim]
+        del self._count[claim.state]
+        if claim.listener is not None and self._held.get(claim.listener.key) is claim:
+            del self._held[claim.listener.key]
+            self.past.changed(claim.listener.key, trio.current_time())
+        self._territory.vacate(
+            claim.request,
+            there_was_one=before in (ListenerState.UNKNOWN, ListenerState.CLOSING),
+            may_be_one=is_left or isinstance(claim.error, ListenHostInUseError),
+        )
+        if is_left:
+            self._left.append(claim)
+        self._write(claim)
+
+    # -- the journal
+
+    def _write(self, claim: Claim) -> None:
+        if self._journal is None or claim.row is None:
+            return
+        if claim.state is ListenerState.GONE:
+            self._journal.drop(claim.row)
+        else:
+            self._journal.put(self._row(claim, claim.state))
+
+    def _row(self, claim: Claim, state: ListenerState) -> JournalRow:
+        assert claim.row is not None
+        before = None
+        if claim.before is not None:
+            alike = claim.before.listeners.values()
+            before = tuple(each for each in alike if each.key not in self._held and answers(claim.request, each))
+        return JournalRow(claim.row, state.value, claim.route, claim.request, before, claim.listener)

@@ -1,0 +1,156 @@
+"""Every DELETE of a listener: of one, after a look that it is still the one, or of all on an address of our own."""
+
+from __future__ import annotations
+
+import logging
+import random
+from math import inf
+
+import trio
+
+from trio_sessions._backoff import Backoff
+from trio_sessions._claims import Claims
+from trio_sessions._errors import MalformedReplyError, NodeError, SessionsError, StatusError, UnauthorizedError
+from trio_sessions._hoprd import Hoprd
+from trio_sessions._hurry import Hurry
+from trio_sessions._listeners import Claim, ListenerEvent
+from trio_sessions._listing import Lookup
+from trio_sessions._model import Listener
+from trio_sessions._territory import Territory
+
+__all__ = ["Closer"]
+
+_log = logging.getLogger("trio_sessions.janitor")
+
+#: Waits between tries of a DELETE, seconds.
+_RETRY = (0.2, 30.0)
+#: Seconds from a look that does not find a listener to the one that is believed: a list can be empty for a moment.
+_SECOND_LOOK = 0.5
+#: How many times as many DELETEs a stop may have in flight.
+_HURRIED_CLOSES = 4
+_DELISTED = "the node does not list it any more, though it answered: it ends by itself when it is idle (180 to 203 s)"
+
+
+class Closer:
+    """Deletes listeners, a bounded number at a time, until the node confirms that they are gone."""
+
+    def __init__(
+        self,
+        hoprd: Hoprd,
+        lookup: Lookup,
+        claims: Claims,
+        territory: Territory,
+        hurry: Hurry,
+        *,
+        max_closes: int,
+        timeout: float,
+        rng: random.Random,
+    ) -> None:
+        self._hoprd = hoprd
+        self._lookup = lookup
+        self._claims = claims
+        self._territory = territory
+        self._hurry = hurry
+        self._timeout = timeout
+        self._rng = rng
+        self._slots = trio.CapacityLimiter(max_closes)
+
+    def hurry(self) -> None:
+        """A stop has little time: more at once."""
+        self._slots.total_tokens *= _HURRIED_CLOSES
+
+    async def close(self, claim: Claim) -> None:
+        """Delete the claim's listener, and settle the claim."""
+        assert claim.listener is not None
+        pause = Backoff(*_RETRY, self._rng)
+        # Somebody else, who closes all at once, may settle it meanwhile.
+        while not claim.settled.is_set():
+            try:
+                async with self._slots:
+                    is_gone = await self._try_to_close(claim, claim.listener)
+            except UnauthorizedError as error:
+                claim.error = error
+                self._claims.give_up(claim)
+                return
+            except NodeError as error:
+                claim.error = error
+                await self._hurry.pause(pause.next())
+            else:
+                if is_gone:
+                    self._gone(claim)
+                else:
+                    await trio.sleep(_SECOND_LOOK)
+
+    async def _try_to_close(self, claim: Claim, listener: Listener) -> bool:
+        """Delete the listener, if it is there for certain; False when another look is needed to know.
+
+        After an idle end, a restart of the node, or an earlier try whose reply was lost, the port may be a stranger's,
+        unless the address is ours. So there is a look before each try. Something that came from the listener just now
+        counts where the look says nothing: where the node cannot list, or where the list has nobody on that port, whom
+        a DELETE could hurt.
+        """
+        is_listed = self._territory.is_ours(listener.key)
+        if not is_listed:
+            try:
+                listing = await self._lookup.since(trio.current_time())
+            except NodeError as error:
+                # A connection that died, or is refused, is what a restart looks like: then nothing is proof.
+                is_up = isinstance(error, StatusError | MalformedReplyError) and not isinstance(
+                    error, UnauthorizedError
+                )
+                if not is_up or not claim.is_alive(trio.current_time()):
+                    raise
+            else:
+                is_listed = listing.has(listener)
+                if listing.has_another(listener):
+                    self._claims.past.vanished(claim, listener, trio.current_time())
+                    return True
+                if not is_listed and not claim.is_alive(trio.current_time()):
+                    if claim.missed:
+                        self._claims.past.vanished(claim, listener, trio.current_time())
+                        return True
+                    claim.missed = True
+                    return False
+        # What came in before this call proves nothing for another try after it.
+        claim.alive_at = -inf
+        claim.missed = False
+        was_there = await self._hoprd.close_session(listener.key, timeout=self._timeout)
+        claim.delisted = not was_there and (claim.delisted or not is_listed)
+        return True
+
+    def _gone(self, claim: Claim) -> None:
+        if claim.settled.is_set():
+            return
+        if claim.delisted:
+            claim.error = SessionsError(_DELISTED)
+            _log.warning("%s cannot be closed: %s", claim.listener and claim.listener.key, _DELISTED)
+            self._claims.give_up(claim)
+        else:
+            self._claims.apply(claim, ListenerEvent.CONFIRMED)
+
+    async def close_all(self, *, tries: float = inf) -> None:
+        """Close everything on the address of our own with one call, and look that nothing is there.
+
+        Raises:
+            NodeError: of the last of the ``tries``.
+        """
+        address = self._territory.own_address
+        assert address is not None
+        pause = Backoff(*_RETRY, self._rng)
+        while True:
+            try:
+                await self._hoprd.close_address(address, timeout=self._timeout)
+                listing = await self._lookup.since(trio.current_time())
+            except NodeError as error:
+                for claim in self._claims.closing():
+                    claim.error = error
+                if isinstance(error, UnauthorizedError) or (tries := tries - 1) <= 0:
+                    raise
+            else:
+                for claim in self._claims.closing():
+                    assert claim.listener is not None
+                    if self._territory.is_ours(claim.listener.key) and not listing.has(claim.listener):
+                        self._gone(claim)
+                if not any(self._territory.is_ours(key) for key in listing.listeners):
+                    return
+            await self._hurry.pause(pause.next())

@@ -1,0 +1,39 @@
+"""What the journal of an earlier run says, as claims of this one."""
+
+from __future__ import annotations
+
+import logging
+
+from trio_sessions._budget import open_budget
+from trio_sessions._claims import Claims
+from trio_sessions._journal import Journal
+from trio_sessions._journal_row import JournalRow
+from trio_sessions._listeners import Claim
+from trio_sessions._model import Capability
+from trio_sessions._past import MEMORY
+
+__all__ = ["adopt_rows"]
+
+_log = logging.getLogger("trio_sessions.janitor")
+
+
+def adopt_rows(journal: Journal, claims: Claims) -> list[Claim]:
+    """A claim for each row of the journal but those whose listeners have surely ended by themselves."""
+    adopted = []
+    for row in journal.rows:
+        if _has_ended(row):
+            journal.drop(row.id)
+        else:
+            adopted.append(claims.adopt(row))
+    if adopted:
+        _log.warning("an earlier run left %d listeners or POSTs without a reply: settling them", len(adopted))
+    return adopted
+
+
+def _has_ended(row: JournalRow) -> bool:
+    """Whether the POST is so old that a listener of it, which nobody used, has come to its idle end."""
+    if row.listener is not None or row.age is None or Capability.NO_RATE_CONTROL not in row.request.capabilities:
+        # Without that capability the exit may hold a session open (contract §3.5).
+        return False
+    request = row.request
+    return row.age > open_budget(request.forward.length, request.back.length, balancer=True) + MEMORY

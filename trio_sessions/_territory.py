@@ -1,0 +1,72 @@
+"""A namespace at work: where each new listener goes, and what listens where nobody else does."""
+
+from __future__ import annotations
+
+import random
+
+import attrs
+import trio
+
+from trio_sessions._listing import Listing
+from trio_sessions._model import ListenerKey, SessionRequest, split_listen_host
+from trio_sessions._namespaces import DEDICATED_PORTS, DedicatedAddress, Namespace, PortRange
+from trio_sessions._past import MEMORY
+from trio_sessions._ports import Ports
+
+__all__ = ["Territory"]
+
+
+class Territory:
+    """Where a pool's listeners are.
+
+    Attributes:
+        own_address: the address on which every listener is ours; ``None`` where there is none.
+    """
+
+    def __init__(self, namespace: Namespace, own_address: str | None, rng: random.Random) -> None:
+        self.own_address = own_address
+        self._ip = own_address
+        self._ports: Ports | None = None
+        #: How long a port rests after a listener's confirmed end, seconds. On an address of ours nobody can be hit by
+        #: what is late; elsewhere one that a list had hidden may live as long as that.
+        self._quarantine = 0.0
+        if isinstance(namespace, DedicatedAddress):
+            self._ports = Ports(*DEDICATED_PORTS, rng)
+        elif isinstance(namespace, PortRange):
+            self._ip = namespace.ip
+            self._ports = Ports(namespace.first, namespace.last, rng)
+            self._quarantine = MEMORY
+
+    def is_ours(self, key: ListenerKey) -> bool:
+        """Whether a listener there can be nobody else's."""
+        return self.own_address is not None and key.ip == self.own_address
+
+    def place(self, request: SessionRequest, listing: Listing | None) -> SessionRequest:
+        """The request with the port that its listener shall have; none that is listed already.
+
+        Raises:
+            PortsUsedUpError: there is none left.
+        """
+        if self._ports is None:
+            return request
+        taken = () if listing is None else {key.port for key in listing.listeners if self._ip in (None, key.ip)}
+        port = self._ports.take(trio.current_time(), taken)
+        ip = self._ip or ""
+        host = f"[{ip}]" if ":" in ip else ip
+        return attrs.evolve(request, listen_host=f"{host}:{port}")
+
+    def occupy(self, request: SessionRequest) -> None:
+        """A listener of an earlier run may have its port."""
+        if self._ports is not None and (port := _port(request)):
+            self._ports.occupy(port)
+
+    def vacate(self, request: SessionRequest, *, there_was_one: bool, may_be_one: bool) -> None:
+        """The request's listener is settled, and its port can be given out again after some time."""
+        if self._ports is not None and (port := _port(request)):
+            rest = MEMORY if may_be_one else self._quarantine if there_was_one else 0.0
+            self._ports.free(port, trio.current_time() + rest)
+
+
+def _port(request: SessionRequest) -> int:
+    """The port that is asked for, or 0."""
+    return int(split_listen_host(request.listen_host)[1] or 0) if request.listen_host is not None else 0
