@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 
+from trio_sessions import DedicatedAddress
 from trio_sessions.simulator import ServedNode, SimulatorConfig, serve_node
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -46,10 +47,17 @@ async def test_the_node_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert "closed=2" in out
 
 
+def test_the_namespaces_example() -> None:
+    names: dict[str, Any] = {}
+    exec(compile(EXAMPLES[2], "README.md", "exec"), names)
+    assert names["here"].namespace == DedicatedAddress()
+    assert names["container"].connect_host == "127.0.0.1"
+
+
 def test_the_two_commands_of_a_fresh_machine_stand_as_promised() -> None:
     commands = re.findall(r"```sh\n(python3 .*?)\n```", README)
     assert commands == [
         "python3 -m venv .venv && .venv/bin/pip install -q '.[cli]' && .venv/bin/trio-sessions run --simulate",
         "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest",
     ]
-    assert len(EXAMPLES) == 2
+    assert len(EXAMPLES) == 3

@@ -5,18 +5,54 @@ The oracle is always the simulator (``world.sim.node``), never our own view.
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
 
 import attrs
+import trio
 
-from trio_sessions import Hoprd, PoolOptions, Session, SessionPool, State, open_pool
+from trio_sessions import (
+    DedicatedAddress,
+    Hoprd,
+    PoolOptions,
+    PortRange,
+    Session,
+    SessionPool,
+    Shared,
+    State,
+    open_pool,
+)
 from trio_sessions._datagrams import DatagramSocket
 from trio_sessions.simulator import MemoryNode, SimulatorConfig, open_memory_node, parse_fault
 
 #: A well-formed address that no simulated node has.
 NOBODY = "0x" + "ee" * 20
+
+#: One of each kind of namespace, by name.
+NAMESPACES = {"dedicated": DedicatedAddress(), "range": PortRange(40_000, 40_999), "shared": Shared()}
+
+T = TypeVar("T")
+
+
+async def inline(work: Callable[..., T], *args: object, abandon_on_cancel: bool = False) -> T:
+    """Stands in for a thread under a virtual clock, which would jump while a real one works."""
+    await trio.lowlevel.checkpoint()
+    return work(*args)
+
+
+def in_namespace(kind: str, folder: Path | None = None, **options: object) -> PoolOptions:
+    """A pool's options in one of :data:`NAMESPACES`, with a journal in ``folder``.
+
+    The instance has this process's name: another run of the tests on this machine may have the same simulated node.
+    """
+    given = {"namespace": NAMESPACES[kind], "instance": f"tests-{os.getpid()}", **options}
+    if folder is not None:
+        given["journal"] = folder / "journal"
+    return PoolOptions(**given)  # type: ignore[arg-type]
 
 
 @attrs.define
@@ -38,7 +74,9 @@ class World:
     @asynccontextmanager
     async def pool(self, options: PoolOptions | None = None, seed: int = 0) -> AsyncIterator[SessionPool]:
         """A pool on the node, with a seeded source of jitter."""
-        async with open_pool(self.hoprd, options, rng=random.Random(seed), connect=self.sim.connect) as pool:
+        async with open_pool(
+            self.hoprd, options, rng=random.Random(seed), connect=self.sim.connect, in_thread=inline
+        ) as pool:
             yield pool
 
     def assert_nothing_left(self, strangers: int = 0) -> None:

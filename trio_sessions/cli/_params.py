@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
@@ -10,7 +11,7 @@ import click
 from trio_sessions._address import check_address
 from trio_sessions._errors import InvalidInputError
 
-__all__ = ["AddressType", "NumberType", "RelayersType", "WholeType"]
+__all__ = ["AddressType", "CheckedType", "NumberType", "RelayersType", "WholeType"]
 
 
 def _name(param: click.Parameter | None) -> str:
@@ -80,6 +81,22 @@ class AddressType(click.ParamType[str]):
             InvalidInputError: it is none.
         """
         return check_address(value, _name(param))
+
+
+class CheckedType(click.ParamType[Any]):
+    """What a function of the library reads, or refuses with an error of its own that says all."""
+
+    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
+        self.name = name
+        self._read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value.
+
+        Raises:
+            InvalidInputError: the function refuses it.
+        """
+        return self._read(value) if isinstance(value, str) else value
 
 
 class RelayersType(click.ParamType["int | tuple[str, ...]"]):

@@ -23,6 +23,7 @@ from trio_sessions.cli._plan import SIMULATED_RELAYERS, Plan
 from trio_sessions.cli._progress import show_progress
 from trio_sessions.cli._screen import Screen
 from trio_sessions.cli._signals import receive_signals
+from trio_sessions.cli._state import default_journal
 from trio_sessions.cli._status import UNAVAILABLE, CommandError
 from trio_sessions.cli._traffic import Traffic
 
@@ -93,7 +94,15 @@ class Run:
         self._node = Node(
             self._hoprd,
             NodeOptions(relayers=plan.named_relayers, hops=plan.hops),
-            PoolOptions(destinations=plan.destinations, grace_period=plan.grace_period, stop_timeout=plan.stop_timeout),
+            PoolOptions(
+                destinations=plan.destinations,
+                grace_period=plan.grace_period,
+                stop_timeout=plan.stop_timeout,
+                namespace=plan.namespace_to_use,
+                instance=plan.instance,
+                journal=default_journal(hoprd.url, plan.instance) if plan.has_default_journal else plan.journal,
+                connect_host=plan.connect_host,
+            ),
             rng=random.Random(plan.seed),
             connect=connect,
         )

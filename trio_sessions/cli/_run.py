@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from trio_sessions._errors import InvalidInputError
-from trio_sessions.cli._params import AddressType, NumberType, RelayersType, WholeType
+from trio_sessions._namespaces import check_instance, parse_namespace
+from trio_sessions.cli._params import AddressType, CheckedType, NumberType, RelayersType, WholeType
 from trio_sessions.cli._plan import Plan
 from trio_sessions.cli._signals import hold_signals
 from trio_sessions.cli._status import CLEAN, LEFT, STATUS_HELP, one_line, status_of
@@ -85,10 +86,42 @@ _SECONDS = "seconds"
     show_default=True,
     help="Seconds that the stop takes at most, whatever the node does.",
 )
+@click.option(
+    "--namespace",
+    type=CheckedType("namespace", parse_namespace),
+    metavar="NS",
+    help="Which listeners are ours: dedicated (an address 127.a.b.c of our own, for a node on this machine), such an"
+    " address itself, a range of ports FIRST-LAST or IP:FIRST-LAST, or shared."
+    "  [default: shared; dedicated with --simulate]",
+)
+@click.option(
+    "--instance",
+    type=CheckedType("instance", check_instance),
+    metavar="NAME",
+    default="default",
+    show_default=True,
+    help="Name of this one among several at the same node.",
+)
+@click.option(
+    "--journal",
+    metavar="FILE",
+    help="File that remembers what is open, for the next start after a kill.  [default: one in the state folder;"
+    " none with an address of our own, which needs none]",
+)
+@click.option("--no-journal", is_flag=True, help="Remember nothing.")
+@click.option(
+    "--connect-host", metavar="IP", help="Where listeners are reached, if not where the node says: containers."
+)
 @click.option("--json", "wants_json", is_flag=True, help="Report as one JSON object on stdout.")
 @click.option("-v", "--verbose", "verbosity", count=True, help="Show the library's log on stderr; -vv shows more.")
 def run(
-    *, simulate: bool, url: str | None, token_file: str | None, wants_json: bool, verbosity: int, **options: Any
+    *,
+    simulate: bool,
+    url: str | None,
+    token_file: str | None,
+    wants_json: bool,
+    verbosity: int,
+    **options: Any,
 ) -> int:
     """Relay messages through sessions on a node, until the duration is over or SIGINT or SIGTERM comes; then stop,
     leave nothing behind, and report on stdout.

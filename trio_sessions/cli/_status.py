@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trio_sessions._errors import (
     CannotPinRelayerError,
+    InstanceInUseError,
     InvalidInputError,
     NodeUnavailableError,
     SessionsError,
@@ -74,4 +75,6 @@ def status_of(error: SessionsError | CommandError) -> int:
 def one_line(error: SessionsError | CommandError) -> str:
     """What to say of an error."""
     line = " ".join(str(error).split())
-    return f"{line} (--hops N)" if isinstance(error, CannotPinRelayerError) else line
+    if isinstance(error, CannotPinRelayerError):
+        return f"{line} (--hops N)"
+    return f"{line} (--instance NAME)" if isinstance(error, InstanceInUseError) else line
