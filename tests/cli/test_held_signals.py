@@ -1,8 +1,10 @@
-"""Signals that come when nobody can take them."""
+"""Signals that come when nobody can take them.
+
+Sent to this thread and not to the process: a thread that an earlier test left idle would get them otherwise.
+"""
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -18,20 +20,20 @@ def test_one_that_comes_early_is_taken_later() -> None:
             return await anext(signals)
 
     with hold_signals():
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         assert trio.run(main) == signal.SIGTERM
 
 
 def test_those_that_come_too_late_are_dropped() -> None:
     async def main() -> None:
         with receive_signals():
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
             await trio.lowlevel.checkpoint()
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     with hold_signals():
         trio.run(main)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
     assert not signal.sigpending()
 

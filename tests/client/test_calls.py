@@ -371,6 +371,25 @@ async def test_close_refuses_before_sending(key: ListenerKey, what: str) -> None
         assert node.asked == []
 
 
+async def test_close_of_a_whole_address() -> None:
+    """Contract §2.4: port 0, only where all is ours."""
+    result, asked = await ask(http(204), lambda hoprd: hoprd.close_address("127.64.0.1"))
+    assert result is True
+    assert (asked.method, asked.target) == ("DELETE", f"{API}/session/udp/127.64.0.1/0")
+    result, _ = await ask(error_json(404, "INVALID_INPUT"), lambda hoprd: hoprd.close_address("127.64.0.1"))
+    assert result is False
+
+
+@pytest.mark.parametrize(
+    "ip", ["127.0.0.1", "0.0.0.0", "10.0.0.1", "::1", "localhost", "127.64.0.1/1", "127.0.0.0", "127.255.255.255", ""]
+)
+async def test_close_of_an_address_of_others_is_refused_before_sending(ip: str) -> None:
+    async with raw_node(lambda _: http(204)) as node, Hoprd(node.url) as hoprd:
+        with pytest.raises(InvalidInputError, match="dedicated address"):
+            await hoprd.close_address(ip)
+        assert node.asked == []
+
+
 async def test_session_config() -> None:
     reply = http_json({"responseBuffer": "1.9 MiB", "maxSurbUpstream": "150.024kbps"})
     config, asked = await ask(reply, lambda hoprd: hoprd.session_config("0xab:5"))

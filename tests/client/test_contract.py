@@ -100,6 +100,23 @@ async def test_life_of_a_listener(dialect: str, mtu: int, autojump_clock: Clock)
 
 
 @EVERY_DIALECT
+async def test_all_listeners_of_an_address(dialect: str, autojump_clock: Clock) -> None:
+    """§2.4: port 0 closes all of that address and protocol, and no others."""
+    async with client(SimulatorConfig(dialect=dialect)) as (hoprd, sim):
+        elsewhere = sim.node.add_stranger(ip="127.64.0.2")
+        other_protocol = sim.node.add_stranger(ip="127.64.0.1", protocol="tcp")
+        for _ in range(3):
+            listener = await hoprd.open_session(by_hops(sim, listen_host="127.64.0.1:0"))
+            assert listener.key.ip == "127.64.0.1"
+        assert await hoprd.close_address("127.64.0.1") is True
+        assert await hoprd.close_address("127.64.0.1") is False
+        assert {record.session_id for record in sim.node.listeners()} == {
+            elsewhere.session_id,
+            other_protocol.session_id,
+        }
+
+
+@EVERY_DIALECT
 async def test_tcp(dialect: str, autojump_clock: Clock) -> None:
     """§3.1: 200 without contacting the peer."""
     async with client(SimulatorConfig(dialect=dialect)) as (hoprd, sim):

@@ -13,6 +13,7 @@ from trio_sessions.simulator import (
     Fault,
     MemoryNode,
     MemorySocket,
+    ServedNode,
     SimulatedNode,
     SimulatorConfig,
     open_memory_node,
@@ -47,12 +48,18 @@ def via(node: SimulatedNode, relayer: int = 0, **changes: Any) -> dict[str, Any]
 
 
 class Harness:
-    """The node and its API."""
+    """The node behind one of the fronts, and its API."""
 
-    def __init__(self, sim: MemoryNode, http: httpx.AsyncClient) -> None:
-        self.sim = sim
-        self.node = sim.node
+    def __init__(self, front: MemoryNode | ServedNode, http: httpx.AsyncClient) -> None:
+        self.front = front
+        self.node = front.node
         self.http = http
+
+    @property
+    def sim(self) -> MemoryNode:
+        """The front, where it is the one in memory."""
+        assert isinstance(self.front, MemoryNode)
+        return self.front
 
     async def get(self, path: str, **kwargs: Any) -> httpx.Response:
         return await self.http.get("/api/v4" + path, **kwargs)
@@ -76,6 +83,11 @@ class Harness:
         reply = await self.get(f"/session/{protocol}")
         assert reply.status_code == 200
         shown: list[dict[str, Any]] = reply.json()
+        return shown
+
+    async def state(self) -> dict[str, Any]:
+        reply = await self.http.get("/simulator/state")
+        shown: dict[str, Any] = reply.raise_for_status().json()
         return shown
 
     def connect(self, shown: dict[str, Any]) -> MemorySocket:

@@ -30,6 +30,7 @@ async def test_the_state(autojump_clock: MockClock) -> None:
     assert state["relayers"] == list(harness.node.relayers)
     assert state["events"] == [[0.05, "open", ["udp", shown["ip"], shown["port"]]]]
     assert (state["slots"], state["sockets"], state["now"]) == (1, 1, 0.05)
+    assert (state["opening"], state["pending"], state["delisted"]) == (0, 0, [])
 
 
 async def test_peers_and_channels(autojump_clock: MockClock) -> None:
@@ -67,6 +68,16 @@ async def test_strangers(autojump_clock: MockClock) -> None:
         assert [shown["port"] for shown in await harness.listed()] == [4000]
 
 
+async def test_many_strangers_at_once(autojump_clock: MockClock) -> None:
+    async with running() as harness:
+        data = {"ip": "127.0.0.7", "count": 500}
+        added = (await harness.http.post("/simulator/strangers", json=data)).json()["listeners"]
+        assert len({stranger["port"] for stranger in added}) == 500
+        assert len(await harness.listed()) == 500
+        data["count"] = 0
+        assert (await harness.http.post("/simulator/strangers", json=data)).json() == {"listeners": []}
+
+
 @pytest.mark.parametrize(
     ("route", "data"),
     [
@@ -77,6 +88,9 @@ async def test_strangers(autojump_clock: MockClock) -> None:
         ("faults", {"faults": ["nothing"]}),
         ("faults", {"faults": 5}),
         ("strangers", {"ip": "8.8.8.8"}),
+        ("strangers", {"count": -1}),
+        ("strangers", {"count": True}),
+        ("strangers", {"count": 2, "port": 4000}),
     ],
     ids=str,
 )

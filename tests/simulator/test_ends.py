@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_sessions._errors import InvalidInputError
-from trio_sessions.simulator import SimulatedNode, SimulatorConfig, open_memory_node
+from trio_sessions.simulator import Fault, SimulatedNode, SimulatorConfig, open_memory_node
 
 from .harness import DIALECTS, body, echoes, faults, running, via
 
@@ -176,6 +176,100 @@ async def test_two_listeners_that_share_a_port(autojump_clock: MockClock) -> Non
         assert await harness.listed() == []
         for socket in sockets:
             socket.close()
+
+
+async def test_a_late_removal_delists_whoever_has_the_port(autojump_clock: MockClock) -> None:
+    async with running(faults=faults("late-removal:count=1"), open_latency=0.0, release_latency=0.0) as harness:
+        address = "127.0.0.1:4000"
+        await harness.close(await harness.open(listenHost=address))
+        await trio.sleep(0.5)
+        successor = await harness.open(listenHost=address)
+        await trio.sleep(0.499)
+        assert (len(await harness.listed()), harness.node.delisted()) == (1, ())
+        await trio.sleep(0.002)
+        assert await harness.listed() == []
+        (record,) = harness.node.delisted()
+        assert [record.session_id] == successor["activeClients"]
+        assert harness.node.events[-1] == (1.0, "delisted", ("udp", "127.0.0.1", 4000))
+        # A list of the past knows it for as long as it was listed.
+        for age, count in ((0.25, 1), (0.75, 0)):
+            harness.node.add_fault(Fault(kind="stale", seconds=age, count=1))
+            assert len(await harness.listed()) == count
+        # Neither its own DELETE nor one of every port finds it.
+        assert (await harness.close(successor)).status_code == 404
+        assert (await harness.delete("/session/udp/127.0.0.1/0")).status_code == 404
+        socket = harness.connect(successor)
+        assert await echoes(socket, b"x") == [b"x"]
+        socket.close()
+
+
+async def test_a_delisted_listener_ends_idle_and_delists_the_next(autojump_clock: MockClock) -> None:
+    """The second is delisted by the first; the third shares its port and is delisted by its idle end (§3.2)."""
+    plan = faults("late-removal:count=1", "same-port:after=2")
+    async with running(faults=plan, open_latency=0.0, release_latency=0.0) as harness:
+        address = "127.0.0.1:4000"
+        await harness.close(await harness.open(listenHost=address))
+        second = await harness.open(listenHost=address)
+        await trio.sleep(100)
+        third = await harness.open(listenHost=address)
+        assert third["port"] == second["port"]
+        assert [shown["activeClients"] for shown in await harness.listed()] == [third["activeClients"]]
+        await trio.sleep(103)
+        assert harness.kinds() == ["open", "close", "open", "delisted", "open", "delisted", "idle_end"]
+        assert [[record.session_id] for record in harness.node.delisted()] == [third["activeClients"]]
+        await trio.sleep(100)
+        assert harness.node.delisted() == ()
+        assert harness.node.counters.idle_ends == 2
+        assert harness.node.world.sessions.slots == {}
+
+
+async def test_a_late_removal_of_nobody(autojump_clock: MockClock) -> None:
+    async with running(faults=faults("late-removal:seconds=5")) as harness:
+        await harness.close(await harness.open())
+        await trio.sleep(10)
+        assert harness.kinds() == ["open", "close"]
+
+
+async def test_a_late_removal_delists_a_stranger_that_took_the_port(autojump_clock: MockClock) -> None:
+    async with running(faults=faults("reuse", "late-removal")) as harness:
+        await harness.close(await harness.open())
+        await trio.sleep(1.001)
+        assert harness.kinds() == ["open", "close", "stranger", "delisted"]
+        await trio.sleep(1000)
+        assert [record.stranger for record in harness.node.delisted()] == [True]
+
+
+async def test_a_restart_forgets_what_was_to_follow_a_delete(autojump_clock: MockClock) -> None:
+    async with running(faults=faults("reuse", "late-removal")) as harness:
+        await harness.close(await harness.open(listenHost=":4000"))
+        harness.node.restart()
+        harness.node.clear_faults()
+        await trio.sleep(0.1)
+        assert len(await harness.listed()) == 0
+        await harness.open(listenHost=":4000")
+        await trio.sleep(10)
+        assert len(await harness.listed()) == 1
+
+
+async def test_a_restart_takes_the_delisted_along(autojump_clock: MockClock) -> None:
+    async with running(faults=faults("same-port:after=1")) as harness:
+        await harness.open()
+        await harness.open()
+        assert len(harness.node.delisted()) == 1
+        harness.node.restart()
+        assert (harness.node.listeners(), harness.node.delisted()) == ((), ())
+        assert harness.kinds() == ["open", "open", "restart"]
+
+
+async def test_a_stale_list_shows_a_port_s_holder_of_then(autojump_clock: MockClock) -> None:
+    async with running(faults=faults("same-port:after=1"), open_latency=0.0) as harness:
+        older = await harness.open()
+        await trio.sleep(10)
+        newer = await harness.open()
+        await trio.sleep(10)
+        for age, shown in ((15, older), (5, newer)):
+            harness.node.add_fault(Fault(kind="stale", seconds=age, count=1))
+            assert [it["activeClients"] for it in await harness.listed()] == [shown["activeClients"]]
 
 
 async def test_the_same_port_of_nobody_is_any_port(autojump_clock: MockClock) -> None:

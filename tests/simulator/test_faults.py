@@ -25,6 +25,8 @@ from .harness import body, faults, running, via
         ("flap:relayer=0:at=5:seconds=60", Fault(kind="flap", relayer=0, at=5, seconds=60)),
         ("restart:at=30:seconds=2", Fault(kind="restart", at=30, seconds=2)),
         ("cap", Fault(kind="cap", call="open")),
+        ("late-removal:delete:seconds=3", Fault(kind="late-removal", call="close", seconds=3)),
+        ("low-port", Fault(kind="low-port", call="open")),
         ("reset", Fault(kind="reset", call="any")),
         (" null:list ", Fault(kind="null", call="list")),
     ],
@@ -50,6 +52,8 @@ def test_faults_are_read(text: str, fault: Fault) -> None:
         ("port0:close", "happens to open alone"),
         ("stale:open", "happens to list alone"),
         ("reuse:open", "happens to close alone"),
+        ("late-removal:open", "happens to close alone"),
+        ("ports-used-up:close", "happens to open alone"),
         ("loss:open", "takes no call"),
         ("restart:open", "takes no call"),
         ("flap:seconds=5", "needs a relayer"),
@@ -63,7 +67,8 @@ def test_what_is_no_fault_is_refused_in_one_line(text: str, message: str) -> Non
 
 
 def test_the_help_names_every_kind() -> None:
-    for kind in ("hang", "stale", "port0", "reuse", "merge", "flap", "leave-after-disconnect"):
+    kinds = ("hang", "stale", "port0", "low-port", "ports-used-up", "reuse", "late-removal", "merge", "flap")
+    for kind in (*kinds, "leave-after-disconnect"):
         assert f"  {kind} " in FAULT_HELP
 
 
@@ -191,6 +196,57 @@ async def test_a_stale_list(autojump_clock: MockClock) -> None:
             assert [shown["port"] for shown in await harness.listed()] == expected
 
 
+async def test_a_list_that_is_stale_for_a_while(autojump_clock: MockClock) -> None:
+    async with running(faults=faults("stale:list:seconds=5:from=2:until=9"), open_latency=0.0) as harness:
+        first = await harness.open()
+        await trio.sleep(3)
+        await harness.close(first)
+        await harness.open()
+        seen = []
+        for _ in range(4):
+            seen.append([shown["activeClients"] for shown in await harness.listed()])
+            await trio.sleep(2.5)
+        # At 3 the list of -2, at 5.5 that of 0.5, at 8 that of 3, when one went and one came; then the present.
+        assert [len(shown) for shown in seen] == [0, 1, 1, 1]
+        assert seen[1] == [first["activeClients"]]
+        assert seen[2] == seen[3] != seen[1]
+
+
+async def test_a_list_that_fails_for_a_while(autojump_clock: MockClock) -> None:
+    async with running(faults=faults("status:list:status=503:until=5")) as harness:
+        shown = await harness.open()
+        assert (await harness.get("/session/udp")).status_code == 503
+        await trio.sleep(5)
+        assert [item["port"] for item in await harness.listed()] == [shown["port"]]
+
+
+@pytest.mark.parametrize("dialect", ["3", "4.1"])
+async def test_ports_that_are_used_up_are_told_at_once(dialect: str, autojump_clock: MockClock) -> None:
+    async with running(dialect=dialect, faults=faults("ports-used-up"), port_range=(5000, 5001)) as harness:
+        for protocol in ("udp", "tcp"):
+            reply = await harness.post(f"/session/{protocol}", body(harness.node))
+            assert (reply.status_code, reply.json()["status"]) == (422, "UNKNOWN_FAILURE")
+            assert reply.json()["error"].endswith("no valid socket addresses found within range: 5000:5001")
+        assert (trio.current_time(), harness.kinds(), harness.node.opening) == (0, [], 0)
+
+
+async def test_low_ports_leave_a_range_alone(autojump_clock: MockClock) -> None:
+    async with running(faults=faults("low-port"), port_range=(5000, 5001)) as harness:
+        assert (await harness.open())["port"] == 5000
+
+
+async def test_new_faults_leave_the_chances_of_others_alone(autojump_clock: MockClock) -> None:
+    chance = ("status:list:p=0.5", "status:version:p=0.5")
+    runs = []
+    for more in ((), ("late-removal", "low-port", "ports-used-up:count=1")):
+        async with running(faults=faults(*chance, *more)) as harness:
+            await harness.post("/session/udp", body(harness.node))
+            await harness.close(await harness.open())
+            paths = ("/session/udp", "/node/version") * 20
+            runs.append([(await harness.get(path)).status_code for path in paths])
+    assert runs[0] == runs[1]
+
+
 async def test_port_0_in_a_reply(autojump_clock: MockClock) -> None:
     async with running(faults=faults("port0:open")) as harness:
         assert (await harness.open())["port"] == 0
@@ -208,10 +264,12 @@ async def test_an_open_that_is_committed_after_its_client_left(autojump_clock: M
     async with running(faults=faults("leave-after-disconnect", "delay:open:seconds=30")) as harness:
         with trio.move_on_after(4):
             await harness.open(listenHost=":4000")
+        assert (harness.node.opening, harness.node.pending) == (0, 1)
         await trio.sleep(20)
         assert await harness.listed() == []
         await trio.sleep(10)
         assert len(await harness.listed()) == 1
+        assert (harness.node.opening, harness.node.pending) == (0, 0)
         assert harness.node.events[-1] == (30.05, "open", ("udp", "127.0.0.1", 4000))
         assert (harness.node.counters.opens_late, harness.node.counters.opens_abandoned) == (1, 1)
 
@@ -221,10 +279,13 @@ async def test_a_restart_before_the_late_commit(autojump_clock: MockClock) -> No
         with trio.move_on_after(4):
             await harness.open(listenHost=":4000")
         harness.node.restart()
-        await trio.sleep(60)
-        assert harness.node.listeners() == ()
+        assert harness.node.pending == 0
         harness.node.clear_faults()
+        # The port is free at once.
         await harness.open(listenHost=":4000")
+        await trio.sleep(60)
+        assert len(harness.node.listeners()) == 1
+        assert harness.node.counters.opens_late == 0
 
 
 async def test_an_open_that_would_have_failed_is_not_committed_late(autojump_clock: MockClock) -> None:

@@ -134,6 +134,33 @@ async def test_the_wait_for_replies(
         assert trio.current_time() == pytest.approx(taken)
 
 
+async def test_opens_in_progress_are_counted(autojump_clock: MockClock) -> None:
+    async with running(open_latency=1.0) as harness:
+        harness.node.set_connected(harness.node.relayers[0], False)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(harness.post, "/session/udp/explicit-path", via(harness.node))
+            nursery.start_soon(harness.open)
+            await trio.sleep(0.5)
+            assert harness.node.opening == 2
+            assert (await harness.post("/session/udp", body(harness.node, forwardPath={"Hops": 4}))).status_code == 422
+            await trio.sleep(0.51)
+            assert harness.node.opening == 1
+        assert harness.kinds() == ["peer_down", "open", "open_failed"]
+        assert harness.node.opening == 0
+
+
+@pytest.mark.parametrize("protocol", ["udp", "tcp"])
+async def test_a_handshake_that_ends_as_the_node_restarts(protocol: str, autojump_clock: MockClock) -> None:
+    # Which of the two comes first is chance.
+    for _ in range(10):
+        async with running(faults=faults("restart:at=1"), open_latency=1.0) as harness:
+            with pytest.raises(httpx.RemoteProtocolError):
+                await harness.open(protocol, sessionPool=1)
+            assert harness.node.events[-1].time == harness.node.world.up_at
+            assert harness.node.listeners() == ()
+            assert (harness.node.opening, harness.node.world.sessions.slots) == (0, {})
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_a_client_that_goes_before_the_commit_leaves_nothing(dialect: str, autojump_clock: MockClock) -> None:
     async with running(dialect=dialect, open_latency=5.0) as harness:

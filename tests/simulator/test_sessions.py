@@ -134,6 +134,24 @@ async def test_ports_of_a_range_and_its_end(autojump_clock: MockClock) -> None:
     assert reply.json()["error"].endswith("no valid socket addresses found within range: 5000:5001")
 
 
+async def test_the_lowest_free_port_of_a_range_comes_first(autojump_clock: MockClock) -> None:
+    async with running(port_range=(5000, 5004), release_latency=0.0) as harness:
+        opened = [await harness.open() for _ in range(4)]
+        for shown in (opened[2], opened[1]):
+            await harness.close(shown)
+        await trio.sleep(0.001)
+        assert [(await harness.open())["port"] for _ in range(3)] == [5001, 5002, 5004]
+
+
+async def test_an_address_that_no_tcp_listener_can_have(autojump_clock: MockClock) -> None:
+    async with running(dialect="3", port_range=(5000, 5000)) as harness:
+        reply = await harness.post("/session/tcp", body(harness.node, listenHost="8.8.8.8:53"))
+        assert (reply.status_code, reply.json()["error"]) == (422, "address not available")
+        await harness.open("tcp")
+        reply = await harness.post("/session/tcp", body(harness.node))
+        assert (reply.status_code, "no valid socket addresses" in reply.json()["error"]) == (422, True)
+
+
 async def test_an_explicit_port_in_the_nodes_own_table(autojump_clock: MockClock) -> None:
     async with running() as harness:
         await harness.open(listenHost=":4000")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trio_sessions._errors import InvalidInputError
 from trio_sessions.cli._params import NumberType, WholeType
 from trio_sessions.cli._plan import SIMULATED_RELAYERS
 from trio_sessions.cli._signals import hold_signals, receive_signals
@@ -31,6 +32,24 @@ class _SimulateCommand(click.Command):
         formatter.write(
             "\n\nExit status:\n  0 after a signal; 1 failure, e.g. the port is in use; 2 bad usage or input\n"
         )
+
+
+class _PortRangeType(click.ParamType[tuple[int, int]]):
+    """Two ports, as ``A-B`` or, like the daemon's own setting, as ``A:B``; whether they are a range is told later."""
+
+    name = "port range"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """The first and the last port.
+
+        Raises:
+            InvalidInputError: they aren't two numbers.
+        """
+        first, _, last = value.replace(":", "-").partition("-")
+        try:
+            return int(first), int(last)
+        except ValueError:
+            raise InvalidInputError("--port-range", value, "must be two ports", "write e.g. 20000-20099") from None
 
 
 @click.command(cls=_SimulateCommand, short_help="Stand in for a hoprd node.")
@@ -72,6 +91,27 @@ class _SimulateCommand(click.Command):
 )
 @click.option(
     "--echo-latency", type=NumberType("seconds", zero=True), metavar="S", help="Seconds to the exit node and back."
+)
+@click.option(
+    "--delete-latency",
+    type=NumberType("seconds", zero=True),
+    metavar="S",
+    help="Seconds until a close has its effect.",
+)
+@click.option(
+    "--idle-timeout",
+    type=NumberType("seconds"),
+    metavar="S",
+    help="Seconds until a session that receives nothing ends, at the next sweep.  [default: 180]",
+)
+@click.option(
+    "--max-sessions", type=WholeType("sessions", 0), metavar="N", help="Session slots.  [default: the dialect's]"
+)
+@click.option(
+    "--port-range",
+    type=_PortRangeType(),
+    metavar="A-B",
+    help="Ports for listeners that ask for none, the lowest free one first.  [default: any port]",
 )
 @click.option("--json", "wants_json", is_flag=True, help="Print the ready line as one JSON object.")
 def simulate(*, port: int, faults: tuple[str, ...], seed: int, wants_json: bool, **settings: Any) -> int:

@@ -13,14 +13,17 @@ from trio_sessions.simulator._faults import parse_fault
 from trio_sessions.simulator._http import Response, json_reply, read_json
 from trio_sessions.simulator._world import World
 
-__all__ = ["add_faults", "add_stranger", "restart", "set_peer", "state"]
+__all__ = ["add_faults", "add_strangers", "restart", "set_peer", "state"]
 
 #: Seconds until a restart that was asked for over HTTP: its reply goes first.
 REPLY_TIME = 0.05
 
 
 def state(call: Call) -> Response:
-    """GET /simulator/state: what is open, and how often what happened."""
+    """GET /simulator/state: what is open, what may still open, and how often what happened.
+
+    When ``opening`` and ``pending`` are both 0, no open that got its port so far makes a listener any more.
+    """
     world = call.world
     return json_reply(
         {
@@ -30,6 +33,9 @@ def state(call: Call) -> Response:
             "destinations": list(world.topology.destinations),
             "connected": [peer.address for peer in world.topology.connected],
             "listeners": [attrs.asdict(session.record()) for session in world.sessions.table.values()],
+            "delisted": [attrs.asdict(session.record()) for session in world.sessions.delisted()],
+            "opening": world.opening,
+            "pending": len(world.pending),
             "sockets": len(world.sessions.alive),
             "slots": len(world.sessions.slots),
             "counters": world.history.counters.as_dict(),
@@ -76,14 +82,23 @@ def add_faults(call: Call) -> Response:
     return _do(call, arm)
 
 
-def add_stranger(call: Call) -> Response:
-    """POST /simulator/strangers {ip, port, protocol, destination, relayer}, all optional; returns the listener."""
+def add_strangers(call: Call) -> Response:
+    """POST /simulator/strangers {ip, port, protocol, destination, relayer, count}, all optional.
+
+    Returns the listener; with a count {listeners: [...]}, so many on ports of their own.
+    """
 
     def add(world: World, data: dict[str, Any]) -> object:
         names = ("ip", "port", "protocol", "destination", "relayer")
-        return attrs.asdict(
-            world.add_stranger(call.now, **{name: data[name] for name in names if name in data}).record()
-        )
+        given = {name: data[name] for name in names if name in data}
+        if "count" not in data:
+            return attrs.asdict(world.add_stranger(call.now, **given).record())
+        count = data["count"]
+        if type(count) is not int or count < 0:
+            raise InvalidInputError("count", count, "must be a whole number from 0 up")
+        if given.get("port"):
+            raise InvalidInputError("port", given["port"], "is for one listener", "leave out the port or the count")
+        return {"listeners": [attrs.asdict(world.add_stranger(call.now, **given).record()) for _ in range(count)]}
 
     return _do(call, add)
 

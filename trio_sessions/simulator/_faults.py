@@ -12,7 +12,18 @@ import attrs
 
 from trio_sessions._errors import InvalidInputError
 
-__all__ = ["CALLS", "DATAGRAM_KINDS", "FAULT_HELP", "NOTHING", "Fault", "FaultPlan", "Fired", "parse_fault"]
+__all__ = [
+    "CALLS",
+    "DATAGRAM_KINDS",
+    "FAULT_HELP",
+    "LATE_REMOVAL",
+    "LOW_PORTS",
+    "NOTHING",
+    "Fault",
+    "FaultPlan",
+    "Fired",
+    "parse_fault",
+]
 
 #: The kinds of calls that a fault can be put on; ``any`` is every one of them.
 CALLS: Final = (
@@ -34,6 +45,12 @@ CALLS: Final = (
     "metrics",
     "other",
 )
+
+#: The ports of ``low-port``: below those that systems give out by themselves, so that nobody else is in the way.
+LOW_PORTS: Final = (20_000, 32_767)
+
+#: Seconds until a ``late-removal`` that names none: time enough for a successor to open.
+LATE_REMOVAL: Final = 1.0
 
 #: Other words for a call, which people write.
 _ALIASES: Mapping[str, str] = MappingProxyType({"delete": "close", "post": "open"})
@@ -59,7 +76,9 @@ _LIST_KINDS: Mapping[str, str] = MappingProxyType(
 _OPEN_KINDS: Mapping[str, str] = MappingProxyType(
     {
         "port0": "the reply names port 0; the listener has another one",
-        "same-port": "the listener shares the port of an older one (contract §3.2)",
+        "same-port": "the listener shares the port that it asks for, or else that of an older one (contract §3.2)",
+        "low-port": f"a listener that asks for no port gets the lowest free one from {LOW_PORTS[0]} up",
+        "ports-used-up": "the node has no port to give",
         "cap": "the node has no session slot left",
         "exit-full": "the exit rejects the session",
         "leave-after-disconnect": "an open whose client has left is committed all the same, when it is due",
@@ -68,6 +87,7 @@ _OPEN_KINDS: Mapping[str, str] = MappingProxyType(
 _CLOSE_KINDS: Mapping[str, str] = MappingProxyType(
     {
         "reuse": "a stranger's listener takes the port as soon as it is free",
+        "late-removal": f"after `seconds` ({LATE_REMOVAL:g}) the node delists whoever has the port, and lets it live",
     }
 )
 _DATAGRAM_KINDS: Mapping[str, str] = MappingProxyType(
@@ -108,7 +128,7 @@ class Fault:
         p: its probability for each matching call or datagram.
         since: matching begins at this time.
         until: matching ends at this time.
-        seconds: how long a delay, an outage or a list's age is.
+        seconds: how long a delay, an outage or a list's age is, or how late a removal.
         status: the HTTP status of ``status``.
         relayer: only what goes through the relayer of this number; ``None`` is all.
         at: the time of ``flap`` and ``restart``.

@@ -19,8 +19,8 @@ Key = tuple[str, str, int]
 class Event(NamedTuple):
     """Something that happened; equal to a plain tuple of the same values.
 
-    ``kind`` is one of ``open``, ``late_open`` (committed after the client left), ``open_failed``, ``abandoned``,
-    ``close``, ``idle_end``, ``eof_end``, ``stranger`` (each with the listener's :data:`Key`), ``peer_up``,
+    ``kind`` is one of ``open``, ``open_failed``, ``abandoned``, ``close``, ``idle_end``, ``eof_end``, ``stranger``,
+    ``delisted`` (by the end of another listener; it lives on; each with the listener's :data:`Key`), ``peer_up``,
     ``peer_down`` (with the address) and ``restart`` (with the seconds of the outage).
     """
 

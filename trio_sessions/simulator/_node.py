@@ -70,6 +70,20 @@ class SimulatedNode:
         """The finished listeners, as the API lists them: the oracle of every test."""
         return tuple(session.record() for session in self._world.sessions.table.values())
 
+    def delisted(self) -> tuple[ListenerRecord, ...]:
+        """The listeners that live though the API doesn't list them: the end of another one took their entry."""
+        return tuple(session.record() for session in self._world.sessions.delisted())
+
+    @property
+    def opening(self) -> int:
+        """How many opens hold a port and aren't committed, while their clients wait."""
+        return self._world.opening
+
+    @property
+    def pending(self) -> int:
+        """How many opens will be committed although their clients have left (fault ``leave-after-disconnect``)."""
+        return len(self._world.pending)
+
     @property
     def counters(self) -> Counters:
         """How often what happened."""

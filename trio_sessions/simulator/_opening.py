@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Generator
 
 import attrs
 
 from trio_sessions.simulator._call import Call
+from trio_sessions.simulator._faults import LOW_PORTS
 from trio_sessions.simulator._history import Key
 from trio_sessions.simulator._http import Refusal, error_reply
 from trio_sessions.simulator._kernel import Binding
@@ -25,6 +28,9 @@ LEG_TIMEOUT = 5.0
 ATTEMPTS = 4
 RETRY_DELAY = 2.0
 RETRY_JITTER = 2.0
+
+#: The reply to an open while the node isn't in the state Running (contract §2.1, §5).
+NOT_RUNNING = "node not ready: the node is not in the state Running"
 
 #: Contract §3.3: the longest wait for the replies that a balancer asks for.
 READINESS_TIMEOUT = 10.0
@@ -84,6 +90,7 @@ def open_listener(call: Call, protocol: str, spec: SessionSpec, *, explicit: boo
         world.sessions.new_id(), (protocol, ip, binding.port), spec, binding, explicit, boots=world.boots
     )
     counters.opens_started += 1
+    world.opening += 1
     now = call.now
     try:
         # A TCP listener is bound and no more, unless it has a pool to fill (contract §3.1).
@@ -91,38 +98,46 @@ def open_listener(call: Call, protocol: str, spec: SessionSpec, *, explicit: boo
             now = yield from _establish(call, opening)
         elif call.fired.delay:
             now = yield now + call.fired.delay
+        if world.boots != opening.boots:
+            # The handshake ended in the very moment of a restart: nothing survives that (contract §3.8).
+            raise _OpenFailed(NOT_RUNNING, now)
     except _OpenFailed as failure:
         binding.close()
         counters.opens_failed += 1
         world.history.note(failure.now, "open_failed", opening.key)
-        raise _failure(world, protocol, f"{ip}:{port}", failure.text) from None
+        status = world.rules.pool_failure if protocol == "tcp" else 422
+        raise _failure(world, protocol, f"{ip}:{port}", failure.text, status) from None
     except GeneratorExit:
         counters.opens_abandoned += 1
         goes_on = call.fired.has("leave-after-disconnect") and not call.fired.has("exit-full")
         if goes_on and opening.due is not None and world.boots == opening.boots:
+            world.pending[opening.id] = binding
             world.agenda.at(opening.due, _commit_late, (world, opening))
         else:
             _roll_back(world, opening, world.clock())
         raise
+    finally:
+        world.opening -= 1
     return world.commit(opening.id, opening.key, spec, binding, now, explicit=explicit)
 
 
 def _bind(call: Call, protocol: str, ip: str, port: int) -> Binding:
     """The first socket to be had: the asked one, one of the range, or any (contract §3.2)."""
     world = call.world
-    bounds = world.config.port_range
-    try:
-        if call.fired.has("same-port"):
-            taken = [key[2] for key in world.sessions.table if key[:2] == (protocol, ip)]
-            if taken:
-                return world.bind(protocol, ip, taken[-1], share=True)
-        if port or bounds is None:
-            return world.bind(protocol, ip, port)
-    except OSError as error:
-        if protocol == "tcp":
-            raise Refusal(error_reply(409, "LISTEN_HOST_ALREADY_USED")) from error
-        raise _failure(world, protocol, f"{ip}:{port}", "address not available") from error
-    for candidate in range(bounds[0], bounds[1] + 1):
+    shares = call.fired.has("same-port")
+    wanted = port or (_latest_port(world, protocol, ip) if shares else 0)
+    bounds = _port_bounds(call)
+    used_up = call.fired.has("ports-used-up")
+    if wanted or bounds is None:
+        try:
+            if used_up:
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            return world.bind(protocol, ip, wanted, share=shares and wanted != 0)
+        except OSError as error:
+            if protocol == "tcp" and error.errno == errno.EADDRINUSE:
+                raise Refusal(error_reply(409, "LISTEN_HOST_ALREADY_USED")) from error
+            raise _failure(world, protocol, f"{ip}:{port}", "address not available") from error
+    for candidate in () if used_up else range(bounds[0], bounds[1] + 1):
         try:
             return world.bind(protocol, ip, candidate)
         except OSError:
@@ -131,11 +146,22 @@ def _bind(call: Call, protocol: str, ip: str, port: int) -> Binding:
     raise _failure(world, protocol, f"{ip}:{port}", text)
 
 
-def _failure(world: World, protocol: str, bind: str, text: str) -> Refusal:
+def _latest_port(world: World, protocol: str, ip: str) -> int:
+    """The port of the listener that was opened last; 0 when there is none."""
+    return next((key[2] for key in reversed(world.sessions.table) if key[:2] == (protocol, ip)), 0)
+
+
+def _port_bounds(call: Call) -> tuple[int, int] | None:
+    """The range that the node gives out ports from; ``None`` leaves them to the system."""
+    bounds = call.world.config.port_range
+    if bounds is None and (call.fired.has("low-port") or call.fired.has("ports-used-up")):
+        # Only a node with a range can run out of it.
+        return LOW_PORTS
+    return bounds
+
+
+def _failure(world: World, protocol: str, bind: str, text: str, status: int = 422) -> Refusal:
     """The reply to a failed open: the later dialects blame the listener whatever the cause (contract §2.1)."""
-    status = 422
-    if protocol == "tcp":
-        status = world.rules.pool_failure
     if world.rules.prefix_errors:
         text = f"failed to start {protocol.upper()} listener on {bind}: unknown failure: {text}"
     return Refusal(error_reply(status, "UNKNOWN_FAILURE", text))
@@ -153,7 +179,7 @@ def _establish(call: Call, opening: _Opening) -> Generator[float, float, float]:
         if attempt:
             now = yield now + RETRY_DELAY + world.retries.uniform(0, RETRY_JITTER)
         if not world.runs(now):
-            raise _OpenFailed("node not ready: the node is not in the state Running", now)
+            raise _OpenFailed(NOT_RUNNING, now)
         if world.sessions.is_full or call.fired.has("cap"):
             text = "number of sessions exceeds the maximum allowed"
             continue
@@ -198,8 +224,8 @@ def _roll_back(world: World, opening: _Opening, now: float) -> None:
 def _commit_late(work: tuple[World, _Opening], now: float) -> None:
     """The client has left, and yet: what it never heard of is there (contract §3.3)."""
     world, opening = work
-    if world.boots != opening.boots:
-        opening.binding.close()
+    if world.pending.pop(opening.id, None) is None:
+        # A restart has forgotten it.
         return
     world.history.counters.opens_late += 1
     world.commit(opening.id, opening.key, opening.spec, opening.binding, now, explicit=opening.explicit)

@@ -138,7 +138,7 @@ def _root_routes() -> list[_Route]:
         _route("/simulator/peers", _CONTROLS, POST=("control", _control.set_peer)),
         _route("/simulator/restart", _CONTROLS, POST=("control", _control.restart)),
         _route("/simulator/faults", _CONTROLS, POST=("control", _control.add_faults)),
-        _route("/simulator/strangers", _CONTROLS, POST=("control", _control.add_stranger)),
+        _route("/simulator/strangers", _CONTROLS, POST=("control", _control.add_strangers)),
     ]
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from trio_sessions._errors import InvalidInputError
 from trio_sessions.simulator._call import Call
+from trio_sessions.simulator._faults import LATE_REMOVAL
+from trio_sessions.simulator._history import Key
 from trio_sessions.simulator._http import (
     Refusal,
     Response,
@@ -103,15 +105,32 @@ def close_session(call: Call) -> Response:
     world.history.counters.closes += 1
     for session in found:
         world.sessions.close(session, call.now)
-        if call.fired.has("reuse"):
-            world.agenda.at(call.now + world.config.release_latency, _reuse, (world, session))
+        _plan_aftermath(call, session.key)
     return empty_reply(204)
 
 
-def _reuse(work: tuple[World, Session], now: float) -> None:
+def _plan_aftermath(call: Call, key: Key) -> None:
+    """What faults make of a port after a DELETE; a restart forgets it."""
+    world = call.world
+    if call.fired.has("reuse"):
+        world.agenda.at(call.now + world.config.release_latency, _reuse, (world, key, world.boots))
+    late = call.fired.get("late-removal")
+    if late is not None:
+        world.agenda.at(call.now + (late.seconds or LATE_REMOVAL), _remove_late, (world, key, world.boots))
+
+
+def _remove_late(work: tuple[World, Key, int], now: float) -> None:
+    """The ended listener's own clean-up comes at last (contract §3.2)."""
+    world, key, boots = work
+    if world.boots == boots:
+        world.sessions.delist(key, now)
+
+
+def _reuse(work: tuple[World, Key, int], now: float) -> None:
     """Another client of the node is given the port that has just become free."""
-    world, session = work
-    protocol, ip, port = session.key
+    world, (protocol, ip, port), boots = work
+    if world.boots != boots:
+        return
     # Somebody else on a real system may have been faster; then the port is reused all the same.
     with contextlib.suppress(InvalidInputError):
         world.add_stranger(now, ip=ip, port=port, protocol=protocol)

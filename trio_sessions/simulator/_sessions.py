@@ -199,6 +199,7 @@ class Sessions:
 
         A TCP listener is no session by itself, so it has no slot and no idle end (contract §3.1).
         """
+        self._unlist(session.key, now)
         self.table[session.key] = session
         self.alive[session.id] = session
         if session.key[0] == "udp":
@@ -224,11 +225,23 @@ class Sessions:
 
     def lose_all(self, now: float) -> None:
         """A restart: nothing survives (contract §3.8)."""
-        for session in list(self.alive.values()):
-            self._remove(session, now)
+        for session in self.alive.values():
+            session.ended = True
             session.binding.close()
+        self._past.extend((session, now) for session in self.table.values())
         self.table.clear()
+        self.alive.clear()
         self.slots.clear()
+
+    def delist(self, key: Key, now: float) -> None:
+        """The clean-up of an ended listener: by identity, so its successor leaves the table (contract §3.2)."""
+        gone = self._unlist(key, now)
+        if gone is not None and not gone.ended:
+            self._history.note(now, "delisted", key)
+
+    def delisted(self) -> Iterator[Session]:
+        """The sessions that live but have no entry in the table: only their idle end, or a restart, ends them."""
+        return (session for session in self.alive.values() if self.table.get(session.key) is not session)
 
     def listed_at(self, when: float) -> Iterator[Session]:
         """The listeners that the list showed at a time in the past."""
@@ -242,9 +255,14 @@ class Sessions:
     def _remove(self, session: Session, now: float) -> None:
         session.ended = True
         self.alive.pop(session.id, None)
-        # By identity, whoever has it now: the end of an older session delists its successor (contract §3.2).
-        if self.table.pop(session.key, None) is not None:
-            self._past.append((session, now))
+        self.delist(session.key, now)
+
+    def _unlist(self, key: Key, now: float) -> Session | None:
+        """Take whoever has ``key`` off the table."""
+        gone = self.table.pop(key, None)
+        if gone is not None:
+            self._past.append((gone, now))
+        return gone
 
     def _keep_sweeping(self, now: float) -> None:
         if not self._sweeping:

@@ -42,6 +42,8 @@ class World:
         clock: tells the time, for what happens outside of a call; the front sets it.
         on_restart: what the front does when the node goes down: it kills the connections.
         retries: random numbers of the retry delays.
+        opening: how many opens hold a port, not committed, while their clients wait.
+        pending: the sockets of the opens that will be committed although their clients have left, by session id.
     """
 
     def __init__(self, config: SimulatorConfig) -> None:
@@ -77,6 +79,8 @@ class World:
         self.boots = 0
         self.up_at = -math.inf
         self.can_run = True
+        self.opening = 0
+        self.pending: dict[str, Binding] = {}
 
     def start(self, kernel: Kernel, clock: Callable[[], float]) -> None:
         """Plug in a front: from now on there are sockets and time, and the plan of the faults runs."""
@@ -87,7 +91,7 @@ class World:
 
     def stop(self) -> None:
         """Unplug the front; every listener is closed."""
-        self.sessions.lose_all(self.clock())
+        self._lose_all(self.clock())
         self.kernel = None
 
     # --- the state of the node ---
@@ -104,10 +108,16 @@ class World:
         """Stop and start again, after ``down_for`` seconds; no session survives (contract §3.8)."""
         self.boots += 1
         self.up_at = now + down_for
-        self.sessions.lose_all(now)
+        self._lose_all(now)
         self.history.counters.restarts += 1
         self.history.note(now, "restart", down_for)
         self.on_restart()
+
+    def _lose_all(self, now: float) -> None:
+        self.sessions.lose_all(now)
+        for binding in self.pending.values():
+            binding.close()
+        self.pending.clear()
 
     def set_connected(self, address: str, connected: bool, now: float) -> None:
         """Bring a peer in or out of sight."""
