@@ -21,7 +21,11 @@ import trio
 from benchmarks._simulator import TOKEN, simulated, state
 from trio_sessions import DedicatedAddress, Hoprd, PoolOptions, PoolReport, PortRange, Shared, open_pool
 
-NAMESPACES = {"dedicated": DedicatedAddress(), "range": PortRange(20_000, 31_999), "shared": Shared()}
+NAMESPACES: dict[str, DedicatedAddress | PortRange | Shared] = {
+    "dedicated": DedicatedAddress(),
+    "range": PortRange(20_000, 31_999),
+    "shared": Shared(),
+}
 FAULTS = ("--fault", "status:close:status=500:p=0.1", "--fault", "hang:close:p=0.05")
 IN_FLIGHT = 64
 

@@ -9,7 +9,6 @@ import sys
 from ipaddress import ip_address
 from pathlib import Path
 
-import attrs
 import pytest
 import trio
 from hypothesis import given, strategies as st
@@ -135,7 +134,7 @@ def test_the_same_node_by_another_url(one: str, other: str, same: bool) -> None:
 @pytest.mark.parametrize("name", ["", ".hidden", "a b", "a/b", "ä", "x" * 65, None, 5])
 def test_what_is_no_name_of_an_instance_is_refused(name: object) -> None:
     with pytest.raises(InvalidInputError, match=r"instance"):
-        PoolOptions(instance=name)  # type: ignore[arg-type]
+        PoolOptions(instance=name)
 
 
 def test_options_that_contradict_the_namespace_are_refused() -> None:
@@ -157,59 +156,48 @@ async def test_a_range_smaller_than_the_sessions_wanted_is_refused() -> None:
 # -- ports
 
 
-@attrs.define
-class PortsModel:
-    """What the allocator is to do, in the plainest way."""
-
-    in_use: set[int]
-    resting: dict[int, float]
-
-
 @given(
     size=st.integers(1, 6),
     seed=st.integers(0, 9),
     steps=st.lists(
-        st.one_of(
-            st.tuples(st.just("take"), st.sets(st.integers(100, 105), max_size=3)),
-            st.tuples(st.just("free"), st.tuples(st.integers(100, 106), st.integers(0, 3))),
-            st.tuples(st.just("occupy"), st.integers(99, 106)),
-            st.tuples(st.just("wait"), st.integers(1, 3)),
+        st.tuples(
+            st.sampled_from(["take", "take", "free", "occupy", "wait"]),
+            st.integers(99, 106),
+            st.integers(0, 3),
+            st.frozensets(st.integers(100, 105), max_size=3),
         ),
         max_size=60,
     ),
 )
 def test_a_port_is_never_given_out_while_it_is_used_or_rests(
-    size: int, seed: int, steps: list[tuple[str, object]]
+    size: int, seed: int, steps: list[tuple[str, int, int, frozenset[int]]]
 ) -> None:
-    ports, model, now = Ports(100, 99 + size, random.Random(seed)), PortsModel(set(), {}), 0.0
-    every = set(range(100, 100 + size))
-    for name, value in steps:
-        resting = {port for port, until in model.resting.items() if until > now}
-        free = every - model.in_use - resting
+    ports, now = Ports(100, 99 + size, random.Random(seed)), 0.0
+    every, in_use, rests = set(range(100, 100 + size)), set[int](), dict[int, float]()
+    for name, port, seconds, avoid in steps:
+        resting = {each: until for each, until in rests.items() if until > now}
+        free = every - in_use - resting.keys()
         if name == "wait":
-            now += value  # type: ignore[operator]
-        elif name == "take":
-            assert isinstance(value, set)
-            if free - value:
-                port = ports.take(now, value)
-                assert port in free - value
-                model.in_use.add(port)
-                model.resting.pop(port, None)
-            else:
-                with pytest.raises(PortsUsedUpError) as caught:
-                    ports.take(now, value)
-                waits = [until - now for until in model.resting.values() if until > now]
-                assert caught.value.free_in == (min(waits) if waits else None)
+            now += seconds
         elif name == "free":
-            port, rest = value  # type: ignore[misc]
-            ports.free(port, now + rest)
-            if port in model.in_use:
-                model.in_use.remove(port)
-                model.resting[port] = now + rest
-        elif value in free and value not in model.resting:
-            assert isinstance(value, int)
-            ports.occupy(value)
-            model.in_use.add(value)
+            ports.free(port, now + seconds)
+            if port in in_use:
+                in_use.remove(port)
+                rests[port] = now + seconds
+        elif name == "occupy":
+            if port in free and port not in rests:
+                ports.occupy(port)
+                in_use.add(port)
+        elif free - avoid:
+            taken = ports.take(now, avoid)
+            assert taken in free - avoid
+            in_use.add(taken)
+            rests.pop(taken, None)
+        else:
+            with pytest.raises(PortsUsedUpError) as caught:
+                ports.take(now, avoid)
+            soonest = min(resting.values(), default=None)
+            assert caught.value.free_in == (None if soonest is None else soonest - now)
 
 
 def test_the_port_that_has_been_free_for_the_longest_time_comes_first() -> None:

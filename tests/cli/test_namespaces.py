@@ -20,7 +20,7 @@ def run(sim: Simulator, *arguments: str) -> tuple[str, ...]:
     "namespace", ["dedicated", "127.77.66.55", "41000-41099", "127.77.66.54:41000-41099", "shared"]
 )
 async def test_a_killed_run_leaves_nothing_to_the_next_one(namespace: str, tmp_path: Path) -> None:
-    arguments = ("--namespace", namespace, "--relayers", "3")
+    arguments: tuple[str, ...] = ("--namespace", namespace, "--relayers", "3")
     if namespace in ("shared", "41000-41099", "127.77.66.54:41000-41099"):
         arguments += ("--journal", str(tmp_path / "journal"))
     async with simulator() as sim:
