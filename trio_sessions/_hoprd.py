@@ -101,7 +101,7 @@ class Hoprd:
         url: e.g. ``"http://127.0.0.1:3001"``, without the API's base path.
         token: the API token, if the node asks for one; it is shown nowhere.
         timeout: seconds for a whole call, unless the call has its own.
-        transport: what carries the requests, instead of connections of httpx; closed at the end.
+        transport: what carries the requests, instead of connections of our own; closed at the end.
         max_connections: at most so many at a time; not for a ``transport`` of your own.
 
     Raises:

@@ -28,6 +28,7 @@ from trio_sessions._rest_errors import (
     transport_error,
 )
 from trio_sessions._rest_requests import ANY, API, JSON
+from trio_sessions._transport import Transport
 
 __all__ = ["Edge"]
 
@@ -95,15 +96,7 @@ class Edge:
         """Make the transport ready; connects nowhere."""
         if self._transport is not None:
             raise InvalidInputError("Hoprd", self.url, "is in use already", "enter it once, or make another one")
-        limits = httpx.Limits(
-            max_connections=self._max_connections,
-            max_keepalive_connections=min(_KEPT_CONNECTIONS, self._max_connections),
-            keepalive_expiry=_KEEP_FOR,
-        )
-        # Nothing from the environment: a proxy named there would see the token. And no authorities for plain http:
-        # to load them takes longer than all calls of a short program.
-        secure = self.url.lower().startswith("https")
-        transport = self._given or httpx.AsyncHTTPTransport(limits=limits, trust_env=False, verify=secure)
+        transport = self._given or self._own_transport()
         self._transport = await transport.__aenter__()
 
     async def aclose(self) -> None:
@@ -198,6 +191,14 @@ class Edge:
         return "".join(
             char if char.isprintable() else " " if char.isspace() else "\N{REPLACEMENT CHARACTER}" for char in kept
         )
+
+    def _own_transport(self) -> httpx.AsyncBaseTransport:
+        most, kept = self._max_connections, min(_KEPT_CONNECTIONS, self._max_connections)
+        # Nothing from the environment in either: a proxy named there would see the token.
+        if self.url.lower().startswith("http:"):
+            return Transport(self.url, max_connections=most, max_kept=kept, keep_for=_KEEP_FOR)
+        limits = httpx.Limits(max_connections=most, max_keepalive_connections=kept, keepalive_expiry=_KEEP_FOR)
+        return httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
 
     def _phases(self, total: float) -> dict[str, float | None]:
         """httpx's time-outs: those of its phases before sending; the rest is under the total."""

@@ -1,0 +1,267 @@
+"""The transport below httpx's interface that carries all calls to one node over plain HTTP, made for Trio.
+
+httpcore's pool looks at every connection and every waiting request at each step; here a step costs the same however
+many there are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import attrs
+import httpx
+import trio
+
+from trio_sessions._transport_connection import Connection
+from trio_sessions._transport_wire import encode
+
+__all__ = ["Transport", "TransportStatistics"]
+
+#: Seconds that a connection was kept when it may have been closed for its idleness with the news still on its way;
+#: if it dies at a younger age, the node died, or meant it, and may have acted before.
+STALE_AGE = 1.0
+
+# A listener that is closed twice is closed; one that is opened twice is two.
+_REPEATABLE = ("GET", "DELETE")
+
+
+@attrs.frozen
+class TransportStatistics:
+    """A snapshot of a transport, for debugging.
+
+    Attributes:
+        in_use: calls that have their turn, each with a connection or about to have one.
+        kept: connections without a call.
+        waiting: calls that wait for their turn.
+    """
+
+    in_use: int
+    kept: int
+    waiting: int
+
+
+@attrs.define(eq=False)
+class _Turn:
+    """A call's share of the limit, from its turn in the queue until its response is read or given up.
+
+    ``connecting`` is the scope in which its connection is made.
+    """
+
+    connection: Connection | None = None
+    connecting: trio.CancelScope | None = None
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """Calls to one node, over ``max_connections`` connections at a time; further calls wait, first come, first served.
+
+    After a call its connection is kept for the next one, the last one first. So few are in use when few are needed,
+    and the others age. What is older than ``keep_for`` seconds, or more than ``max_kept``, is closed when the next
+    call begins or ends. A call that fails, is cancelled or whose response is closed early closes its connection at
+    once, before any checkpoint.
+
+    A GET or DELETE whose connection proves stale, having been kept for :data:`STALE_AGE` or longer and dying before a
+    byte of the response, is sent once more, over a new connection. No other call is ever sent twice.
+
+    Of httpx's time-outs these are kept: ``pool`` and ``connect``. Sending and receiving last until the caller cancels.
+    The ``trace`` extension is told when a call begins to connect and to send, by httpcore's names.
+
+    Raises (all from :meth:`handle_async_request` and the response's stream):
+        httpx.PoolTimeout, httpx.ConnectTimeout, httpx.ConnectError: surely nothing was sent.
+        httpx.UnsupportedProtocol: the request is for another node; nothing was sent.
+        httpx.LocalProtocolError: the request is no valid HTTP; nothing was sent.
+        httpx.WriteError, httpx.ReadError: the connection died.
+        httpx.RemoteProtocolError: the response is no valid HTTP, or is missing.
+    """
+
+    def __init__(self, url: str, *, max_connections: int, max_kept: int, keep_for: float) -> None:
+        self._origin = _origin(httpx.URL(url))
+        if self._origin[0] != "http":
+            raise httpx.UnsupportedProtocol("this transport speaks plain http only")
+        self._max_kept = max_kept
+        self._keep_for = keep_for
+        self._slots = trio.Semaphore(max_connections, max_value=max_connections)
+        self._turns: set[_Turn] = set()
+        # By the time since when they are kept, the oldest first.
+        self._kept: deque[Connection] = deque()
+        self._closed = False
+
+    def statistics(self) -> TransportStatistics:
+        """How many calls and connections there are now."""
+        return TransportStatistics(len(self._turns), len(self._kept), self._slots.statistics().tasks_waiting)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Make one call; it may be cancelled at any time."""
+        if _origin(request.url) != self._origin:
+            await trio.lowlevel.checkpoint()
+            raise httpx.UnsupportedProtocol("this transport speaks to one node only")
+        message = encode(request, await request.aread())
+        timeouts = request.extensions.get("timeout", {})
+        turn = await self._queue(timeouts.get("pool"))
+        try:
+            return await self._call(turn, request, message, timeouts.get("connect"))
+        except BaseException:
+            self._end(turn, keep=False)
+            raise
+
+    async def aclose(self) -> None:
+        """Close all connections at once, those in use too: their calls fail, and so do those that wait. Idempotent."""
+        self._closed = True
+        for turn in tuple(self._turns):
+            self._end(turn, keep=False)
+        while self._kept:
+            self._kept.pop().close()
+        await trio.lowlevel.checkpoint()
+
+    async def _queue(self, timeout: float | None) -> _Turn:
+        try:
+            self._slots.acquire_nowait()
+        except trio.WouldBlock:
+            with trio.move_on_after(math.inf if timeout is None else timeout) as scope:
+                await self._slots.acquire()
+            if scope.cancelled_caught:
+                raise httpx.PoolTimeout(f"no connection was free within {timeout:g} s") from None
+        turn = _Turn()
+        self._turns.add(turn)
+        if self._closed:
+            self._end(turn, keep=False)
+            await trio.lowlevel.checkpoint()
+            raise httpx.ConnectError("the transport is closed")
+        return turn
+
+    async def _call(self, turn: _Turn, request: httpx.Request, message: bytes, timeout: float | None) -> httpx.Response:
+        connection = turn.connection = self._newest()
+        lost: httpx.TransportError | None = None
+        failed: httpx.TransportError | None = None
+        if connection is not None:
+            repeatable = request.method in _REPEATABLE and _age(connection) >= STALE_AGE
+            try:
+                return await self._exchange(turn, connection, request, message)
+            except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
+                if not repeatable or connection.heard or self._closed:
+                    raise
+                connection.close()
+                turn.connection = None
+                # Without its frames, as they hold it.
+                lost = error.with_traceback(None)
+        try:
+            connection = await self._connect(turn, request, timeout)
+        except httpx.TransportError as error:
+            if lost is None:
+                raise
+            failed = error
+        else:
+            return await self._exchange(turn, connection, request, message)
+        # That there is no new connection does not mean that nothing was sent over the old one.
+        raise lost from failed
+
+    async def _exchange(
+        self, turn: _Turn, connection: Connection, request: httpx.Request, message: bytes
+    ) -> httpx.Response:
+        await _trace(request, "http11.send_request_headers.started")
+        head = await connection.ask(request.method, message)
+        stream = _Body(self, turn, connection)
+        extensions = {"reason_phrase": head.reason}
+        return httpx.Response(head.status, headers=head.headers, stream=stream, extensions=extensions)
+
+    async def _connect(self, turn: _Turn, request: httpx.Request, timeout: float | None) -> Connection:
+        _, host, port = self._origin
+        await _trace(request, "connection.connect_tcp.started")
+        stream = None
+        with trio.move_on_after(math.inf if timeout is None else timeout) as turn.connecting:
+            try:
+                stream = await trio.open_tcp_stream(host, port)
+            except OSError as error:
+                raise httpx.ConnectError(str(error)) from error
+        turn.connecting = None
+        if stream is None and not self._closed:
+            raise httpx.ConnectTimeout(f"not connected within {timeout:g} s")
+        if stream is None or self._closed:
+            if stream is not None:
+                stream.socket.close()
+            raise httpx.ConnectError("the transport was closed")
+        connection = turn.connection = Connection(stream)
+        return connection
+
+    def _newest(self) -> Connection | None:
+        """The connection that was kept last, unless it is too old or stale: then that one is closed."""
+        self._close_old()
+        while self._kept:
+            connection = self._kept.pop()
+            if not connection.is_stale():
+                return connection
+            connection.close()
+        return None
+
+    def _close_old(self) -> None:
+        kept = self._kept
+        while kept and (len(kept) > self._max_kept or _age(kept[0]) >= self._keep_for):
+            kept.popleft().close()
+
+    def _end(self, turn: _Turn, *, keep: bool) -> None:
+        """Let the next call have its turn; the connection is kept, if it can be, or closed. Idempotent."""
+        if turn not in self._turns:
+            return
+        self._turns.remove(turn)
+        connection = turn.connection
+        if turn.connecting is not None:
+            turn.connecting.cancel()
+        if connection is not None:
+            if keep and connection.keep(trio.current_time()):
+                self._kept.append(connection)
+                self._close_old()
+            else:
+                connection.close()
+        self._slots.release()
+
+
+class _Body(httpx.AsyncByteStream):
+    """A response's body as it comes; what has come already is taken at once, and if it is all, the turn is over."""
+
+    def __init__(self, transport: Transport, turn: _Turn, connection: Connection) -> None:
+        self._transport = transport
+        self._turn = turn
+        self._connection = connection
+        self._ready = b""
+        self._whole = False
+        self._take(connection.drain())
+
+    def __aiter__(self) -> _Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._ready:
+            if self._whole:
+                raise StopAsyncIteration
+            if self._turn not in self._transport._turns:
+                raise httpx.StreamClosed
+            try:
+                self._take(await self._connection.more())
+            except BaseException:
+                self._transport._end(self._turn, keep=False)
+                raise
+        ready, self._ready = self._ready, b""
+        return ready
+
+    async def aclose(self) -> None:
+        self._transport._end(self._turn, keep=False)
+
+    def _take(self, come: tuple[bytes, bool]) -> None:
+        self._ready, self._whole = come
+        if self._whole:
+            self._transport._end(self._turn, keep=True)
+
+
+async def _trace(request: httpx.Request, event: str) -> None:
+    trace = request.extensions.get("trace")
+    if trace is not None:
+        await trace(event, {"request": request})
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int]:
+    return url.scheme, url.raw_host.decode("ascii"), url.port or 80
+
+
+def _age(connection: Connection) -> float:
+    since = connection.kept_since
+    return 0.0 if since is None else trio.current_time() - since
