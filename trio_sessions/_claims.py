@@ -66,6 +66,10 @@ class Claims:
         """Those whose listeners are to be deleted."""
         return [claim for claim in self._live if claim.state is ListenerState.CLOSING]
 
+    def is_closing(self, listener: Listener) -> bool:
+        """Whether this listener is ours and to be deleted."""
+        return any(claim.listener is not None and claim.listener.same_as(listener) for claim in self.closing())
+
     async def wait_none_in_use(self) -> None:
         """Wait until no session has a listener, or a POST under way."""
         while any(self._count[state] for state in _IN_USE):
@@ -83,7 +87,11 @@ class Claims:
         request = attrs.evolve(request, listen_host=None)
         claim = Claim(request, route, ListenerState.CLOSING, listener=listener)
         claim.answered.set()
-        return self._enter(claim)
+        self._enter(claim)
+        if self._journal is not None:
+            claim.row = self._journal.new_id()
+            self._write(claim)
+        return claim
 
     def adopt(self, row: JournalRow) -> Claim:
         """A claim of an earlier run: to be closed where the listener is known for certain, else to be looked for."""
@@ -188,7 +196,7 @@ class Claims:
     def _row(self, claim: Claim, state: ListenerState) -> JournalRow:
         assert claim.row is not None
         before = None
-        if claim.before is not None:
+        if claim.before is not None and not claim.is_ambiguous:
             alike = claim.before.listeners.values()
             before = tuple(each for each in alike if each.key not in self._held and answers(claim.request, each))
         return JournalRow(claim.row, state.value, claim.route, claim.request, before, claim.listener)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from enum import Enum
 from math import inf
 
 import trio
@@ -14,7 +15,7 @@ from trio_sessions._errors import MalformedReplyError, NodeError, SessionsError,
 from trio_sessions._hoprd import Hoprd
 from trio_sessions._hurry import Hurry
 from trio_sessions._listeners import Claim, ListenerEvent
-from trio_sessions._listing import Lookup
+from trio_sessions._listing import Listing, Lookup
 from trio_sessions._model import Listener
 from trio_sessions._territory import Territory
 
@@ -29,6 +30,15 @@ _SECOND_LOOK = 0.5
 #: How many times as many DELETEs a stop may have in flight.
 _HURRIED_CLOSES = 4
 _DELISTED = "the node does not list it any more, though it answered: it ends by itself when it is idle (180 to 203 s)"
+
+
+class _Seen(Enum):
+    """What a look before a DELETE found."""
+
+    THERE = "listed, or on our own address"
+    HARMLESS = "not listed, but a DELETE can hurt nobody"
+    NOT_YET = "not listed: another look is needed"
+    GONE = "not listed for the second time, or another is"
 
 
 class Closer:
@@ -82,41 +92,50 @@ class Closer:
                     await trio.sleep(_SECOND_LOOK)
 
     async def _try_to_close(self, claim: Claim, listener: Listener) -> bool:
-        """Delete the listener, if it is there for certain; False when another look is needed to know.
+        """Delete the listener, if that can hurt nobody; False when another look is needed to know."""
+        seen = await self._look(claim, listener)
+        if seen is _Seen.NOT_YET:
+            claim.missed = True
+            return False
+        if seen is _Seen.GONE:
+            self._claims.past.vanished(claim, listener, trio.current_time())
+            return True
+        was_alive = claim.is_alive(trio.current_time())
+        # What came in before this call proves nothing for another try after it.
+        claim.alive_at = -inf
+        claim.missed = False
+        if await self._hoprd.close_session(listener.key, timeout=self._timeout) or seen is _Seen.THERE:
+            claim.delisted = False
+        elif was_alive:
+            claim.delisted = True
+        return True
+
+    async def _look(self, claim: Claim, listener: Listener) -> _Seen:
+        """Look whether the listener is there.
 
         After an idle end, a restart of the node, or an earlier try whose reply was lost, the port may be a stranger's,
         unless the address is ours. So there is a look before each try. Something that came from the listener just now
         counts where the look says nothing: where the node cannot list, or where the list has nobody on that port, whom
         a DELETE could hurt.
         """
-        is_listed = self._territory.is_ours(listener.key)
-        if not is_listed:
-            try:
-                listing = await self._lookup.since(trio.current_time())
-            except NodeError as error:
-                # A connection that died, or is refused, is what a restart looks like: then nothing is proof.
-                is_up = isinstance(error, StatusError | MalformedReplyError) and not isinstance(
-                    error, UnauthorizedError
-                )
-                if not is_up or not claim.is_alive(trio.current_time()):
-                    raise
-            else:
-                is_listed = listing.has(listener)
-                if listing.has_another(listener):
-                    self._claims.past.vanished(claim, listener, trio.current_time())
-                    return True
-                if not is_listed and not claim.is_alive(trio.current_time()):
-                    if claim.missed:
-                        self._claims.past.vanished(claim, listener, trio.current_time())
-                        return True
-                    claim.missed = True
-                    return False
-        # What came in before this call proves nothing for another try after it.
-        claim.alive_at = -inf
-        claim.missed = False
-        was_there = await self._hoprd.close_session(listener.key, timeout=self._timeout)
-        claim.delisted = not was_there and (claim.delisted or not is_listed)
-        return True
+        if self._territory.is_ours(listener.key) and self._claims.holder(listener.key) is claim:
+            return _Seen.THERE
+        try:
+            listing = await self._lookup.since(trio.current_time())
+        except NodeError as error:
+            # A connection that died, or is refused, is what a restart looks like: then nothing is proof.
+            is_up = isinstance(error, StatusError | MalformedReplyError) and not isinstance(error, UnauthorizedError)
+            if not is_up or not claim.is_alive(trio.current_time()):
+                raise
+            return _Seen.HARMLESS
+        if listing.has(listener):
+            return _Seen.THERE
+        if listing.has_another(listener):
+            return _Seen.GONE
+        # On a port of ours the node's own word is to be had, and worth more than a list's silence.
+        if claim.is_alive(trio.current_time()) or (claim.missed and self._territory.has(listener.key)):
+            return _Seen.HARMLESS
+        return _Seen.GONE if claim.missed else _Seen.NOT_YET
 
     def _gone(self, claim: Claim) -> None:
         if claim.settled.is_set():
@@ -137,20 +156,52 @@ class Closer:
         address = self._territory.own_address
         assert address is not None
         pause = Backoff(*_RETRY, self._rng)
+        is_closed = False
         while True:
             try:
-                await self._hoprd.close_address(address, timeout=self._timeout)
-                listing = await self._lookup.since(trio.current_time())
+                if not is_closed:
+                    await self._find_delisted()
+                    await self._hoprd.close_address(address, timeout=self._timeout)
+                    is_closed = True
+                if self._is_empty(await self._lookup.since(trio.current_time()), sure=is_closed):
+                    return
+                is_closed = False
             except NodeError as error:
                 for claim in self._claims.closing():
                     claim.error = error
                 if isinstance(error, UnauthorizedError) or (tries := tries - 1) <= 0:
                     raise
-            else:
-                for claim in self._claims.closing():
-                    assert claim.listener is not None
-                    if self._territory.is_ours(claim.listener.key) and not listing.has(claim.listener):
-                        self._gone(claim)
-                if not any(self._territory.is_ours(key) for key in listing.listeners):
+                if not is_closed and await self._look_twice():
                     return
             await self._hurry.pause(pause.next())
+
+    async def _look_twice(self) -> bool:
+        """Whether all is gone although the call that closes it failed: its reply may have been lost alone."""
+        try:
+            self._is_empty(await self._lookup.since(trio.current_time()), sure=False)
+            await trio.sleep(_SECOND_LOOK)
+            return self._is_empty(await self._lookup.since(trio.current_time()), sure=False)
+        except NodeError:
+            return False
+
+    def _is_empty(self, listing: Listing, *, sure: bool) -> bool:
+        """Settle the claims on our address that are not listed: at once, or when they weren't the time before."""
+        for claim in self._claims.closing():
+            assert claim.listener is not None
+            if not self._territory.is_ours(claim.listener.key):
+                continue
+            if listing.has(claim.listener):
+                claim.missed = False
+            elif sure or claim.missed:
+                self._gone(claim)
+            else:
+                claim.missed = True
+        return not any(self._territory.is_ours(key) for key in listing.listeners) and not self._claims.closing()
+
+    async def _find_delisted(self) -> None:
+        """Those that were not listed for a while, and are now, can be closed with all the others."""
+        delisted = [claim for claim in self._claims.closing() if claim.delisted]
+        if delisted:
+            listing = await self._lookup.since(trio.current_time())
+            for claim in delisted:
+                claim.delisted = claim.listener is not None and not listing.has(claim.listener)

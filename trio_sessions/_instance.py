@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trio_sessions._errors import InstanceInUseError, InvalidInputError
+from trio_sessions._errors import InstanceInUseError, InvalidInputError, SessionsError
 
 __all__ = ["hold_address"]
 
@@ -22,8 +22,13 @@ def hold_address(ip: str) -> Iterator[None]:
     Raises:
         InstanceInUseError: another process has it.
         InvalidInputError: this machine has no such address.
+        SessionsError: the system has no socket to give.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as lock:
+    try:
+        lock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    except OSError as error:
+        raise SessionsError(f"no socket to hold the address {ip} with: {error.strerror}") from error
+    with lock:
         try:
             lock.bind((ip, _LOCK_PORT))
         except OSError as error:

@@ -32,7 +32,15 @@ from trio_sessions._hurry import Hurry
 from trio_sessions._journal import Journal
 from trio_sessions._listeners import Claim, ListenerEvent, ListenerState
 from trio_sessions._listing import Listing, Lookup
-from trio_sessions._matching import MAY_HAVE_MADE_ONE, fits, is_certain, is_where_asked, recognise
+from trio_sessions._matching import (
+    MAY_HAVE_MADE_ONE,
+    chose_port,
+    fits,
+    is_ambiguous,
+    is_certain,
+    is_where_asked,
+    recognise,
+)
 from trio_sessions._model import Listener, Path, SessionRequest
 from trio_sessions._past import MEMORY
 from trio_sessions._recovery import adopt_rows
@@ -72,12 +80,15 @@ class Janitor:
         max_opens: int,
         max_closes: int,
         close_timeout: float,
+        on_doubt: Callable[[], None],
         rng: random.Random,
     ) -> None:
         self._hoprd = hoprd
         self._lookup = lookup
         self._territory = territory
         self._journal = journal
+        #: Called when it should be looked soon whether the sessions' listeners are still there.
+        self._on_doubt = on_doubt
         self._rng = rng
         self._claims = Claims(territory, journal)
         self._hurry = Hurry()
@@ -158,6 +169,10 @@ class Janitor:
         """What could not be settled: known listeners, and POSTs whose outcome stayed unknown."""
         return self._claims.left
 
+    def is_closing(self, listener: Listener) -> bool:
+        """Whether this listener is ours and to be deleted."""
+        return self._claims.is_closing(listener)
+
     @property
     def is_watching(self) -> bool:
         """Whether :meth:`review` has something to look for."""
@@ -176,17 +191,21 @@ class Janitor:
             self._posts.start_soon(self._guard, self._post, claim)
         return claim
 
-    def release(self, claim: Claim, *, alive_at: float = -inf, delisted: bool = False) -> None:
+    def release(
+        self, claim: Claim, *, alive_at: float = -inf, is_delisted: bool = False, is_lost: bool = False
+    ) -> None:
         """Nobody wants the claim's listener any more: close it, now or as soon as it is known. Never waits.
 
         Args:
             claim: from :meth:`open`.
             alive_at: when something came from the listener last, by Trio's clock.
-            delisted: it answers, and the node doesn't list it any more.
+            is_delisted: it answers, and the node doesn't list it any more.
+            is_lost: it is gone from the node, as far as we know.
         """
         claim.abandoned = True
         if claim.state is ListenerState.REGISTERED:
-            claim.alive_at, claim.delisted = alive_at, delisted
+            claim.alive_at = -inf if is_lost else alive_at
+            claim.delisted = not is_lost and (is_delisted or claim.delisted)
             self._claims.apply(claim, ListenerEvent.RELEASED)
             assert claim.listener is not None
             # At a stop, those on our own address are closed together, by :meth:`_sweep_at_stop`.
@@ -200,7 +219,7 @@ class Janitor:
             _log.warning("a listener via %s had vanished from the node's list and is back: closing it", ghost.route)
             assert ghost.listener is not None
             again = self._claims.reclaim(ghost.route, ghost.request, ghost.listener)
-            self._start(self._close_after_holder, again)
+            self._start(self._close_refused, again)
         past.forget_before(listing.started_at - MEMORY)
         if self._territory.own_address is not None:
             self._reap(listing)
@@ -247,7 +266,7 @@ class Janitor:
         """Close all that is on our address before the first POST, if the node lets us; if not, a review will."""
         try:
             with trio.move_on_after(_SWEEP_TIMEOUT):
-                if found := await self._find_on_own_address():
+                if found := await self._look_at_own_address():
                     _log.warning("closing %d listeners of an earlier run on %s", found, self._territory.own_address)
                     await self._closer.close_all(tries=2)
         except NodeError as error:
@@ -255,22 +274,33 @@ class Janitor:
         finally:
             self._swept.set()
 
-    async def _find_on_own_address(self) -> int:
-        """How many listeners the node has there."""
+    async def _look_at_own_address(self) -> int:
+        """How many listeners the node has there; those of lost replies are known from now on."""
         listing = await self._lookup.since(trio.current_time())
-        return sum(self._territory.is_ours(key) for key in listing.listeners)
+        ours = [listener for key, listener in listing.listeners.items() if self._territory.is_ours(key)]
+        for claim in [claim for claim in self._claims if claim.state is ListenerState.UNKNOWN]:
+            for listener in ours:
+                if is_where_asked(listener.key, claim.request) and self._claims.holder(listener.key) is None:
+                    self._claims.hold(claim, listener)
+                    self._claims.apply(claim, ListenerEvent.FOUND)
+                    # At a stop, all are closed together.
+                    if not self._hurry:
+                        self._start(self._closer.close, claim)
+                    break
+        return len(ours)
 
     async def _sweep_at_stop(self) -> None:
         """Close all that is on our address with one call, when nobody uses any of it any more."""
         await self._hurry.wait()
         await self._claims.wait_none_in_use()
         try:
-            if not self._claims.closing():
-                # Nothing is ours to close, as far as we know: so a look is worth no more than a moment.
-                found = 0
+            closing = self._claims.closing()
+            if not closing or len(closing) < len(self._claims):
+                # Is there something that no session had? A look is worth no more than a moment.
+                found = len(closing)
                 with trio.move_on_after(_LAST_LOOK_TIMEOUT):
-                    found = await self._find_on_own_address()
-                if not found:
+                    found = await self._look_at_own_address()
+                if not found and not closing:
                     return
             await self._closer.close_all()
         except NodeError:
@@ -327,32 +357,31 @@ class Janitor:
         return None
 
     def _register(self, claim: Claim, listener: Listener) -> None:
-        claim.before = None
-        claim.listener = listener
-        self._claims.apply(claim, ListenerEvent.OPENED)
         holder = self._claims.holder(listener.key)
-        if holder is not None:
-            # Two sockets share the port, or the holder's listener is gone. A DELETE now would hit the holder.
-            self._refuse(claim, f"{listener.key} is in use by the session via {holder.route}", self._close_after_holder)
+        if holder is None and is_where_asked(listener.key, claim.request):
+            claim.before = None
+            claim.listener = listener
+            self._claims.apply(claim, ListenerEvent.OPENED)
+            self._claims.hold(claim, listener)
+            if claim.abandoned:
+                self.release(claim, alive_at=trio.current_time())
             return
-        self._claims.hold(claim, listener)
-        if not is_where_asked(listener.key, claim.request):
-            self._refuse(claim, f"{listener.key} is not at {claim.request.listen_host} as asked", self._closer.close)
-        elif claim.abandoned:
-            self.release(claim, alive_at=trio.current_time())
-
-    def _refuse(self, claim: Claim, what: str, job: Callable[[Claim], Awaitable[None]]) -> None:
-        """The node handed out a listener that we cannot use."""
-        claim.error = MalformedReplyError("POST", "/api/v4/session/udp", what, where="$.port")
-        _log.error("refused what the node handed out: %s", claim.error)
-        self._claims.apply(claim, ListenerEvent.RELEASED)
-        self._start(job, claim)
+        # We cannot use it, and do not believe it: what the list shows will be closed.
+        claim.refused = listener
+        what = f"{listener.key} is not at {claim.request.listen_host} as asked"
+        if holder is not None:
+            what = f"{listener.key} is in use by the session via {holder.route}"
+            # Two sockets share the port, and the older one is not listed any more; or the holder's listener is gone.
+            holder.delisted = holder.delisted or holder.state is ListenerState.REGISTERED
+        error = MalformedReplyError("POST", "/api/v4/session/udp", what, where="$.port")
+        _log.error("refused what the node handed out: %s", error)
+        self._post_failed(claim, error, unknown=True)
 
     def _post_failed(self, claim: Claim, error: SessionsError | None, *, unknown: bool) -> None:
         claim.error = error
         if unknown:
             self._claims.apply(claim, ListenerEvent.REPLY_LOST)
-            _log.warning("the reply to a POST of a session via %s is lost: looking for its listener", claim.route)
+            _log.warning("no good reply to a POST of a session via %s: looking for its listener", claim.route)
             self._start(self._settle, claim)
         elif claim.state is ListenerState.POSTING:
             self._claims.apply(claim, ListenerEvent.REFUSED)
@@ -376,6 +405,14 @@ class Janitor:
                     self._claims.give_up(claim)
                     return
                 continue
+            # On our own address, a sweep may have found it meanwhile.
+            if claim.state is not ListenerState.UNKNOWN:
+                return
+            if claim.refused is not None and listing.has(claim.refused):
+                claim.listener = claim.refused
+                self._claims.apply(claim, ListenerEvent.FOUND)
+                self._start(self._close_refused, claim)
+                return
             if self._judge(claim, listing, latest):
                 return
 
@@ -386,8 +423,12 @@ class Janitor:
             for key, listener in listing.listeners.items()
             if self._claims.holder(key) is None and not self._claims.past.knows(listener, listing)
         ]
+        if is_ambiguous(claim, self._claims, unclaimed):
+            # For good: when one of them is gone, nobody knows which.
+            claim.is_ambiguous = True
         found = recognise(claim, self._claims, unclaimed)
-        if found is not None:
+        # What comes to be listed when no POST of ours can be under way any more is a stranger's, unless by its port.
+        if found is not None and (listing.started_at <= latest or chose_port(claim.request)):
             _log.warning("found the listener of the lost reply: %s, closing it", found.key)
             claim.missed = False
             self._claims.hold(claim, found)
@@ -418,10 +459,16 @@ class Janitor:
 
     # -- for all of them
 
-    async def _close_after_holder(self, claim: Claim) -> None:
-        """Close a listener whose port an older one of ours still has, when that is settled."""
+    async def _close_refused(self, claim: Claim) -> None:
+        """Close a listener whose port an older one of ours may have."""
         assert claim.listener is not None
         while (holder := self._claims.holder(claim.listener.key)) is not None:
+            if holder.state is ListenerState.REGISTERED:
+                await self._closer.close(claim)
+                # Whether the holder's is still there shows only now.
+                self._on_doubt()
+                return
+            # A DELETE of the older one may be under way, and must not hit this one's successor.
             await holder.settled.wait()
         self._claims.hold(claim, claim.listener)
         await self._closer.close(claim)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from math import inf
@@ -52,9 +53,9 @@ async def open_journal(path: str, node: str, in_thread: InThread) -> AsyncIterat
     # Here, since most who import the library have no journal, and SQLite takes its time.
     from trio_sessions._journal_file import JournalFile  # noqa: PLC0415
 
-    file = await in_thread(JournalFile.open, path, node)
-    journal = Journal(file, await in_thread(file.rows), in_thread)
+    journal = Journal(await in_thread(JournalFile.open, path, node), in_thread)
     try:
+        await journal.load()
         yield journal
     finally:
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
@@ -68,15 +69,25 @@ class Journal:
     written in one transaction.
     """
 
-    def __init__(self, file: JournalFile, rows: tuple[JournalRow, ...], in_thread: InThread) -> None:
+    def __init__(self, file: JournalFile, in_thread: InThread) -> None:
         self._file = file
+        #: Of the thread that works with the file.
+        self._lock = threading.Lock()
         self._in_thread = in_thread
-        self._rows = rows
+        self._rows: tuple[JournalRow, ...] = ()
         self._next_id = file.next_id
         self._batch = _Batch()
         self._wake = trio.Event()
         self._writing = False
         self._logged_at = -inf
+
+    async def load(self) -> None:
+        """Read what is there.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+        self._rows = await self._in_thread(self._file.rows)
 
     @property
     def rows(self) -> tuple[JournalRow, ...]:
@@ -134,7 +145,11 @@ class Journal:
             except trio.Cancelled:
                 batch.error = JournalError(self._file.path, "was not written before the stop", "start again")
                 raise
+            except Exception as error:  # noqa: BLE001 - such as of a thread that cannot start; sessions live on
+                batch.error = JournalError(self._file.path, f"was not written: {error!r}", "see what the system lacks")
+                self._failed(batch, batch.error)
             finally:
+                self._writing = False
                 batch.written.set()
             if batch.error is not None:
                 with trio.move_on_after(_RETRY):
@@ -142,15 +157,19 @@ class Journal:
                 self._wake.set()
 
     async def close(self) -> None:
-        """Close the file, unless a thread is stuck with it."""
-        if not self._writing:
-            await self._in_thread(self._file.close, abandon_on_cancel=True)
+        """Close the file, unless a thread hangs with it: then it is closed with the process."""
+        await self._in_thread(self._close, abandon_on_cancel=True)
 
     def _commit(self, changes: dict[int, JournalRow | None]) -> None:
-        try:
+        with self._lock:
             self._file.commit(changes)
-        finally:
-            self._writing = False
+
+    def _close(self) -> None:
+        if self._lock.acquire(timeout=_CLOSE_TIMEOUT):
+            try:
+                self._file.close()
+            finally:
+                self._lock.release()
 
     def _change(self, row_id: int, row: JournalRow | None) -> None:
         self._batch.changes[row_id] = row

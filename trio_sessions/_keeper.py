@@ -141,6 +141,10 @@ class Keeper:
         if self._link is not None and self.usable:
             self._link.probe()
 
+    def note_listed(self) -> None:
+        """The node lists the listener."""
+        self._delisted = False
+
     def note_delisted(self) -> None:
         """The listener answers and is not listed: messages go through, but the node cannot close it any more."""
         if not self._delisted:
@@ -349,8 +353,7 @@ class Keeper:
     def _hand_over(self, claim: Claim, link: Link) -> None:
         """Give the listener to the janitor: the session is done with it."""
         is_lost = self._refused or self.reason is EndReason.LISTENER_GONE
-        alive_at = -inf if is_lost else link.last_received
-        self._around.janitor.release(claim, alive_at=alive_at, delisted=self._delisted and not is_lost)
+        self._around.janitor.release(claim, alive_at=link.last_received, is_delisted=self._delisted, is_lost=is_lost)
         if self._record.state is State.DRAINING:
             self._apply(Event.LISTENER_GONE if self._refused else Event.DRAINED)
         died_young = self.reason in (EndReason.LISTENER_GONE, EndReason.SOCKET_FAILED) and link.last_received == -inf

@@ -110,6 +110,8 @@ class Claim:
         alive_at: when something came from the listener last, by Trio's clock.
         missed: the last look did not find the listener.
         delisted: the listener answers, but the node does not list it any more (contract §3.2).
+        refused: what the reply to the POST named, and we could not use.
+        is_ambiguous: there was a moment when its listener could not be told from a stranger's.
         row: its number in the journal, once it is written there.
         answered: set when the POST's outcome is known, or known to be unknown.
         settled: set when the state is GONE or LEFT.
@@ -126,6 +128,8 @@ class Claim:
     alive_at: float = -inf
     missed: bool = False
     delisted: bool = False
+    refused: Listener | None = None
+    is_ambiguous: bool = False
     row: int | None = None
     answered: trio.Event = attrs.field(factory=trio.Event)
     settled: trio.Event = attrs.field(factory=trio.Event)

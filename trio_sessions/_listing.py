@@ -25,9 +25,9 @@ class Listing:
         return found is not None and found.same_as(listener)
 
     def has_another(self, listener: Listener) -> bool:
-        """Whether the port is listed, but as another listener's."""
+        """Whether the port is listed, but as another listener's; one that names no session may be this or that."""
         found = self.listeners.get(listener.key)
-        return found is not None and not found.same_as(listener)
+        return found is not None and bool(found.clients) and not found.same_as(listener)
 
 
 class Lookup:

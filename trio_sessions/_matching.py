@@ -13,7 +13,7 @@ from trio_sessions._address import same_address
 from trio_sessions._listeners import Claim, ListenerState
 from trio_sessions._model import Listener, ListenerKey, Path, SessionRequest, split_listen_host
 
-__all__ = ["MAY_HAVE_MADE_ONE", "answers", "fits", "is_certain", "is_where_asked", "recognise"]
+__all__ = ["MAY_HAVE_MADE_ONE", "answers", "chose_port", "fits", "is_certain", "is_where_asked", "recognise"]
 
 #: Claims in these states may have a listener that we have not heard of.
 MAY_HAVE_MADE_ONE = (ListenerState.POSTING, ListenerState.UNKNOWN)
@@ -51,26 +51,37 @@ def recognise(claim: Claim, claims: Iterable[Claim], unclaimed: Sequence[Listene
     ``unclaimed`` are the listed ones that nobody of ours holds. Where no more of them fit than there are lost replies
     that they fit, all of these are ours, in whatever order.
     """
+    rivals = _rivals(claim, claims, unclaimed)
+    if any(other.state is ListenerState.POSTING for other in rivals) or is_ambiguous(claim, rivals, unclaimed):
+        return None
+    return next((listener for listener in unclaimed if fits(claim, listener) and is_certain(claim, listener)), None)
+
+
+def is_ambiguous(claim: Claim, claims: Iterable[Claim], unclaimed: Sequence[Listener]) -> bool:
+    """Whether more listeners fit than there are claims that could have made them: one may be a stranger's."""
+    rivals = _rivals(claim, claims, unclaimed)
+    return sum(any(fits(other, listener) for other in rivals) for listener in unclaimed) > len(rivals)
+
+
+def _rivals(claim: Claim, claims: Iterable[Claim], unclaimed: Sequence[Listener]) -> list[Claim]:
+    """The claims that could have made what ``claim`` could have made, itself included."""
     own = [listener for listener in unclaimed if fits(claim, listener)]
-    alike = [
+    return [
         other
         for other in claims
         if other is claim or (other.state in MAY_HAVE_MADE_ONE and any(fits(other, listener) for listener in own))
     ]
-    if any(other.state is ListenerState.POSTING for other in alike):
-        return None
-    if sum(any(fits(other, listener) for other in alike) for listener in unclaimed) > len(alike):
-        return None
-    return next((listener for listener in own if is_certain(claim, listener)), None)
 
 
 def is_certain(claim: Claim, listener: Listener) -> bool:
     """Whether enough was there to compare: what was there before, and the whole path or a port that we chose."""
     shows_path = listener.forward is not None and listener.back is not None
-    return claim.before is not None and (shows_path or _chose_port(claim.request))
+    enough = shows_path or chose_port(claim.request)
+    return claim.before is not None and not claim.is_ambiguous and enough
 
 
-def _chose_port(request: SessionRequest) -> bool:
+def chose_port(request: SessionRequest) -> bool:
+    """Whether it was we who chose the listener's port."""
     return request.listen_host is not None and split_listen_host(request.listen_host)[1] not in ("", "0")
 
 

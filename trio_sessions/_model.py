@@ -181,10 +181,15 @@ class Listener:
         return self.hopr_mtu - self.surb_len
 
     def same_as(self, other: Listener) -> bool:
-        """Whether both are sightings of one listener, and not of two that had the same port one after the other."""
+        """Whether both are sightings of one listener, and not of two that had the same port one after the other.
+
+        One that names no session cannot be told from others; of TCP none does before a client comes (contract §2.1).
+        """
         if self.key != other.key or not same_address(self.destination, other.destination):
             return False
-        return not self.clients or not other.clients or self.clients == other.clients
+        if self.key.protocol == "tcp" and not (self.clients and other.clients):
+            return True
+        return bool(self.clients) and self.clients == other.clients
 
 
 @attrs.frozen

@@ -23,7 +23,7 @@ from trio_sessions._keeper import Keeper, Surroundings
 from trio_sessions._leaf import open_leaf_nursery
 from trio_sessions._ledger import Ledger
 from trio_sessions._lifecycle import ENDED, USABLE, EndReason, Event
-from trio_sessions._listing import Lookup
+from trio_sessions._listing import Listing, Lookup
 from trio_sessions._model import Listener, SessionRequest
 from trio_sessions._namespaces import DedicatedAddress, derive_address, node_key
 from trio_sessions._options import PoolOptions
@@ -132,8 +132,10 @@ class SessionPool:
             max_opens=options.max_opens,
             max_closes=options.max_closes,
             close_timeout=options.close_timeout,
+            on_doubt=self._compare_soon,
             rng=rng,
         )
+        self._doubt = trio.Event()
         self._touches = trio.CapacityLimiter(_MAX_TOUCHES)
         self._ledger = Ledger()
         self._rtt = Histogram()
@@ -298,7 +300,9 @@ class SessionPool:
 
     async def _reconcile(self) -> None:
         while True:
-            await trio.sleep(self._options.reconcile_interval)
+            with trio.move_on_after(self._options.reconcile_interval):
+                await self._doubt.wait()
+            self._doubt = trio.Event()
             try:
                 await self._compare()
             except NodeError as error:
@@ -306,6 +310,9 @@ class SessionPool:
                 _log.debug("no list of the node's listeners: %s", error)
             except Exception:  # noqa: BLE001 - a crash here must not end the sessions
                 _log.exception("comparing the node's list with the sessions crashed")
+
+    def _compare_soon(self) -> None:
+        self._doubt.set()
 
     async def _compare(self) -> None:
         """Compare the node's list with the sessions, and end those whose listener is gone.
@@ -320,7 +327,7 @@ class SessionPool:
         looked_at = trio.current_time()
         listing = await self._lookup.since(looked_at)
         self._janitor.review(listing)
-        missing = {keeper: listener for keeper, listener in watched.items() if not listing.has(listener)}
+        missing = self._missing(watched, listing)
         if not missing:
             return
         for keeper, listener in missing.items():
@@ -338,6 +345,18 @@ class SessionPool:
                 keeper.tell(EndReason.LISTENER_GONE)
             else:
                 keeper.note_delisted()
+
+    def _missing(self, watched: dict[Keeper, Listener], listing: Listing) -> dict[Keeper, Listener]:
+        """Those whose listener is not listed."""
+        missing = {}
+        for keeper, listener in watched.items():
+            other = listing.listeners.get(listener.key)
+            if listing.has(listener):
+                keeper.note_listed()
+            elif other is None or not self._janitor.is_closing(other):
+                # Else one of ours has its port, which we have refused and are closing: we shall see after that.
+                missing[keeper] = listener
+        return missing
 
     def _listening(self) -> dict[Keeper, Listener]:
         return {keeper: keeper.listener for keeper in self._keepers if keeper.usable and keeper.listener is not None}

@@ -24,6 +24,9 @@ class Ports:
         #: A heap of (until when, port).
         self._resting: list[tuple[float, int]] = []
 
+    def __contains__(self, port: int) -> bool:
+        return port in self._range
+
     def take(self, now: float, avoid: Container[int] = ()) -> int:
         """A free port, in use from now on; none that is in ``avoid``, if there are others.
 

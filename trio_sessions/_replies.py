@@ -193,6 +193,9 @@ def read_opened(value: object, request: SessionRequest) -> Listener:
     listener = _listener(value, request.protocol)
     if not same_address(listener.destination, request.destination):
         raise Misshapen(".destination", f"is not {request.destination}, which was asked for", listener.destination)
+    if request.protocol == "udp" and not listener.clients:
+        # Without it, the listener could not be told from a later one on its port.
+        raise Misshapen(".activeClients", "names no session", listener.clients)
     return listener
 
 

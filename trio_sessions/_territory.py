@@ -41,6 +41,10 @@ class Territory:
         """Whether a listener there can be nobody else's."""
         return self.own_address is not None and key.ip == self.own_address
 
+    def has(self, key: ListenerKey) -> bool:
+        """Whether a listener there is one of those that only we may have."""
+        return self._ports is not None and key.port in self._ports and self._ip in (None, key.ip)
+
     def place(self, request: SessionRequest, listing: Listing | None) -> SessionRequest:
         """The request with the port that its listener shall have; none that is listed already.
 
