@@ -27,8 +27,10 @@ _log = logging.getLogger("trio_sessions.janitor")
 _RETRY = (0.2, 30.0)
 #: Seconds from a look that does not find a listener to the one that is believed: a list can be empty for a moment.
 _SECOND_LOOK = 0.5
+#: How old a look may be on which a DELETE of a port of ours relies, seconds.
+_LOOK_AGE = 0.5
 #: How many times as many DELETEs a stop may have in flight.
-_HURRIED_CLOSES = 4
+_HURRIED_CLOSES = 8
 _DELISTED = "the node does not list it any more, though it answered: it ends by itself when it is idle (180 to 203 s)"
 
 
@@ -104,7 +106,11 @@ class Closer:
         # What came in before this call proves nothing for another try after it.
         claim.alive_at = -inf
         claim.missed = False
-        if await self._hoprd.close_session(listener.key, timeout=self._timeout) or seen is _Seen.THERE:
+        try:
+            was_there = await self._hoprd.close_session(listener.key, timeout=self._timeout)
+        finally:
+            claim.tried_at = trio.current_time()
+        if was_there or seen is _Seen.THERE:
             claim.delisted = False
         elif was_alive:
             claim.delisted = True
@@ -120,8 +126,10 @@ class Closer:
         """
         if self._territory.is_ours(listener.key) and self._claims.holder(listener.key) is claim:
             return _Seen.THERE
+        # On a port of ours a stranger is not to be expected, and what one look shows may do for some others, too.
+        age = _LOOK_AGE if self._territory.has(listener.key) else 0.0
         try:
-            listing = await self._lookup.since(trio.current_time())
+            listing = await self._lookup.since(max(claim.tried_at, trio.current_time() - age))
         except NodeError as error:
             # A connection that died, or is refused, is what a restart looks like: then nothing is proof.
             is_up = isinstance(error, StatusError | MalformedReplyError) and not isinstance(error, UnauthorizedError)

@@ -38,12 +38,12 @@ from trio_sessions._model import (
 )
 from trio_sessions._probe import Dialects, probe, unknown_route
 from trio_sessions._replies import (
+    ListenersReader,
     read_address,
     read_balances,
     read_channels,
     read_config,
     read_info,
-    read_listeners,
     read_old_peers,
     read_opened,
     read_peers,
@@ -122,6 +122,7 @@ class Hoprd:
 
         self._edge = Edge(url, token=token, timeout=timeout, transport=transport, max_connections=max_connections)
         self._dialects = Dialects(lambda: probe(self._edge))
+        self._readers: dict[Protocol, ListenersReader] = {"udp": ListenersReader("udp"), "tcp": ListenersReader("tcp")}
 
     def __repr__(self) -> str:
         return f"<Hoprd {self._edge.url}>"
@@ -245,7 +246,7 @@ class Hoprd:
 
     async def list_sessions(self, protocol: Protocol = "udp", *, timeout: float | None = None) -> tuple[Listener, ...]:
         """The node's listeners, everybody's, in no order; one that is still opening is not in it (contract §2.3)."""
-        return await self._get(sessions_path(protocol), lambda value: read_listeners(value, protocol), timeout=timeout)
+        return await self._get(sessions_path(protocol), self._readers[protocol].read, timeout=timeout)
 
     async def close_session(self, key: ListenerKey, *, timeout: float | None = None) -> bool:
         """Close a listener; ``False`` if the node has none of that key (contract §2.4).

@@ -226,14 +226,14 @@ class Janitor:
 
     def _reap(self, listing: Listing) -> None:
         """Close what is on our own address and belongs to no claim."""
-        expected = [claim.request for claim in self._claims if claim.state in MAY_HAVE_MADE_ONE]
+        expected = [claim for claim in self._claims if claim.state in MAY_HAVE_MADE_ONE]
         for listener in listing.listeners.values():
             key = listener.key
             if (
                 self._territory.is_ours(key)
                 and self._claims.holder(key) is None
                 and not self._claims.past.knows(listener, listing)
-                and not any(is_where_asked(key, request) for request in expected)
+                and not any(fits(claim, listener) for claim in expected)
             ):
                 _log.warning("found a listener on our address that nobody of us holds: %s, closing it", key)
                 orphan = self._claims.reclaim(f"an earlier run, {key}", _request_like(listener), listener)

@@ -38,6 +38,7 @@ from trio_sessions._units import parse_balance, parse_bandwidth, parse_size
 
 __all__ = [
     "MISSING",
+    "ListenersReader",
     "Misshapen",
     "daemon_error",
     "decode_json",
@@ -46,7 +47,6 @@ __all__ = [
     "read_channels",
     "read_config",
     "read_info",
-    "read_listeners",
     "read_old_peers",
     "read_openapi",
     "read_opened",
@@ -199,9 +199,38 @@ def read_opened(value: object, request: SessionRequest) -> Listener:
     return listener
 
 
-def read_listeners(value: object, protocol: Protocol) -> tuple[Listener, ...]:
-    """GET /session/{protocol} (contract §2.3)."""
-    return _items(value, lambda item: _listener(item, protocol))
+class ListenersReader:
+    """Reads the lists of GET /session/{protocol}, one after the other (contract §2.3).
+
+    A pool looks often, and most of what is listed stands as it stood the time before: that is not read again.
+    """
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+        self._known: dict[tuple[object, object], tuple[object, Listener]] = {}
+
+    def read(self, value: object) -> tuple[Listener, ...]:
+        """The listeners of one list."""
+        known: dict[tuple[object, object], tuple[object, Listener]] = {}
+
+        def read_one(item: object) -> Listener:
+            place = _place(item)
+            before, listener = self._known.get(place, (None, None))
+            if listener is None or before != item:
+                listener = _listener(item, self._protocol)
+            known[place] = (item, listener)
+            return listener
+
+        listeners = _items(value, read_one)
+        self._known = known
+        return listeners
+
+
+def _place(item: object) -> tuple[object, object]:
+    """What tells the entries of a list apart, as far as they are entries."""
+    record = item if type(item) is dict else {}
+    ip, port = record.get("ip"), record.get("port")
+    return (ip if type(ip) is str else None, port if type(port) is int else None)
 
 
 def _listener(value: object, protocol: Protocol) -> Listener:
