@@ -200,7 +200,10 @@ async def test_a_clean_stop_leaves_an_empty_journal(autojump_clock: MockClock, t
                     await pool.session(relayer)
                 await trio.sleep(0.1)
                 assert [state for _, state in on_disk(tmp_path / "journal")] == ["registered"] * 3
-            assert on_disk(tmp_path / "journal") == []
+            # Ports of a range rest, which the next start has to know.
+            states = {state for _, state in on_disk(tmp_path / "journal")}
+            assert states == ({"resting"} if kind == "range" else set())
+            (tmp_path / "journal").unlink()
 
 
 async def test_what_a_stop_could_not_close_is_closed_by_the_next_start(
@@ -220,4 +223,4 @@ async def test_what_a_stop_could_not_close_is_closed_by_the_next_start(
             await trio.sleep(5)
         assert pool.report.clean
         world.assert_nothing_left()
-        assert on_disk(tmp_path / "journal") == []
+        assert [state for _, state in on_disk(tmp_path / "journal")] == ["resting"]

@@ -355,7 +355,7 @@ def made(
 def test_the_states_are_those_in_which_the_node_may_have_the_listener() -> None:
     for state in ListenerState:
         if state in {ListenerState.INTENT, ListenerState.GONE}:
-            with pytest.raises(ValueError, match="its state is none of closing, left, posting, registered, unknown"):
+            with pytest.raises(ValueError, match="its state is none of closing, left, posting, registered, resting, unknown"):
                 row(1, state.value)
         else:
             assert row(1, state.value).state == state.value
@@ -779,7 +779,7 @@ SUMMED = "checksum = sum_of(id, {}) WHERE id = 2"
         ("UPDATE listener SET route = x'ff' WHERE id = 1", "its row 1 is damaged: its checksum is wrong"),
         (
             "UPDATE listener SET state = 'lost', " + SUMMED.format("'lost', route, request, alike, listener"),
-            "its row 2 is damaged: its state is none of closing, left, posting, registered, unknown",
+            "its row 2 is damaged: its state is none of closing, left, posting, registered, resting, unknown",
         ),
         (
             "UPDATE listener SET request = '[', " + SUMMED.format("state, route, '[', alike, listener"),

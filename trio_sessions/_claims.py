@@ -13,12 +13,12 @@ import trio
 
 from trio_sessions._errors import ListenHostInUseError
 from trio_sessions._journal import Journal
-from trio_sessions._journal_row import JournalRow
+from trio_sessions._journal_row import RESTING, JournalRow
 from trio_sessions._listeners import Claim, ListenerEvent, ListenerState
 from trio_sessions._listing import Listing
 from trio_sessions._matching import answers
 from trio_sessions._model import Listener, ListenerKey, SessionRequest
-from trio_sessions._past import Past
+from trio_sessions._past import MEMORY, Past
 from trio_sessions._territory import Territory
 
 __all__ = ["Claims"]
@@ -46,6 +46,8 @@ class Claims:
         self._held: dict[ListenerKey, Claim] = {}
         self._left: deque[Claim] = deque(maxlen=_MAX_LEFT)
         self._none_in_use = trio.Event()
+        #: Until when a port rests, and the journal's row that says so.
+        self._resting: deque[tuple[float, int]] = deque()
 
     def __iter__(self) -> Iterator[Claim]:
         return iter(self._live)
@@ -113,6 +115,12 @@ class Claims:
         self._write(claim)
         return claim
 
+    def let_rest(self, row: JournalRow) -> None:
+        """A port that is in quarantine since an earlier run."""
+        seconds = MEMORY - (row.age or 0.0)
+        self._territory.let_rest(row.request, seconds)
+        self._resting.append((trio.current_time() + seconds, row.id))
+
     def place(self, claim: Claim) -> None:
         """Give the claim's listener its place in our namespace.
 
@@ -128,6 +136,8 @@ class Claims:
             JournalError: it could not be written.
         """
         if self._journal is not None:
+            while self._resting and self._resting[0][0] <= trio.current_time():
+                self._journal.drop(self._resting.popleft()[1])
             claim.row = self._journal.new_id()
             await self._journal.write(self._row(claim, ListenerState.POSTING))
 
@@ -174,7 +184,7 @@ class Claims:
         if claim.listener is not None and self._held.get(claim.listener.key) is claim:
             del self._held[claim.listener.key]
             self.past.changed(claim.listener.key, trio.current_time())
-        self._territory.vacate(
+        rest = self._territory.vacate(
             claim.request,
             there_was_one=before in (ListenerState.UNKNOWN, ListenerState.CLOSING),
             may_be_one=is_left or isinstance(claim.error, ListenHostInUseError),
@@ -182,6 +192,11 @@ class Claims:
         if is_left:
             self._left.append(claim)
         self._write(claim)
+        if self._journal is not None and claim.row is not None and rest and not is_left:
+            # A row of its own, since its age counts from the end.
+            row = JournalRow(self._journal.new_id(), RESTING, claim.route, claim.request, None, None)
+            self._journal.put(row)
+            self._resting.append((trio.current_time() + rest, row.id))
 
     # -- the journal
 

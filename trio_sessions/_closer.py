@@ -27,8 +27,6 @@ _log = logging.getLogger("trio_sessions.janitor")
 _RETRY = (0.2, 30.0)
 #: Seconds from a look that does not find a listener to the one that is believed: a list can be empty for a moment.
 _SECOND_LOOK = 0.5
-#: How old a look may be on which a DELETE of a port of ours relies, seconds.
-_LOOK_AGE = 0.5
 #: How many times as many DELETEs a stop may have in flight.
 _HURRIED_CLOSES = 8
 _DELISTED = "the node does not list it any more, though it answered: it ends by itself when it is idle (180 to 203 s)"
@@ -39,8 +37,8 @@ class _Seen(Enum):
 
     THERE = "listed, or on our own address"
     HARMLESS = "not listed, but a DELETE can hurt nobody"
-    NOT_YET = "not listed: another look is needed"
-    GONE = "not listed for the second time, or another is"
+    NOT_YET = "not listed, or another is: a second look is needed"
+    GONE = "not listed for the second time"
 
 
 class Closer:
@@ -106,11 +104,7 @@ class Closer:
         # What came in before this call proves nothing for another try after it.
         claim.alive_at = -inf
         claim.missed = False
-        try:
-            was_there = await self._hoprd.close_session(listener.key, timeout=self._timeout)
-        finally:
-            claim.tried_at = trio.current_time()
-        if was_there or seen is _Seen.THERE:
+        if await self._hoprd.close_session(listener.key, timeout=self._timeout) or seen is _Seen.THERE:
             claim.delisted = False
         elif was_alive:
             claim.delisted = True
@@ -126,10 +120,8 @@ class Closer:
         """
         if self._territory.is_ours(listener.key) and self._claims.holder(listener.key) is claim:
             return _Seen.THERE
-        # On a port of ours a stranger is not to be expected, and what one look shows may do for some others, too.
-        age = _LOOK_AGE if self._territory.has(listener.key) else 0.0
         try:
-            listing = await self._lookup.since(max(claim.tried_at, trio.current_time() - age))
+            listing = await self._lookup.since(trio.current_time())
         except NodeError as error:
             # A connection that died, or is refused, is what a restart looks like: then nothing is proof.
             is_up = isinstance(error, StatusError | MalformedReplyError) and not isinstance(error, UnauthorizedError)
@@ -139,7 +131,7 @@ class Closer:
         if listing.has(listener):
             return _Seen.THERE
         if listing.has_another(listener):
-            return _Seen.GONE
+            return _Seen.GONE if claim.missed else _Seen.NOT_YET
         # On a port of ours the node's own word is to be had, and worth more than a list's silence.
         if claim.is_alive(trio.current_time()) or (claim.missed and self._territory.has(listener.key)):
             return _Seen.HARMLESS

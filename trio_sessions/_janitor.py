@@ -135,6 +135,10 @@ class Janitor:
                 self._ready.set()
                 await self._finish.wait()
                 await self._look_back()
+                while len(self._claims):
+                    for claim in list(self._claims):
+                        await claim.settled.wait()
+                    await self._look_back()
         finally:
             self._work = None
 
@@ -221,12 +225,14 @@ class Janitor:
             again = self._claims.reclaim(ghost.route, ghost.request, ghost.listener)
             self._start(self._close_refused, again)
         past.forget_before(listing.started_at - MEMORY)
-        if self._territory.own_address is not None:
-            self._reap(listing)
+        for orphan in self._reclaim_own(listing):
+            _log.warning("found %s on our address, which nobody of us holds: closing it", orphan.listener)
+            self._start(self._closer.close, orphan)
 
-    def _reap(self, listing: Listing) -> None:
-        """Close what is on our own address and belongs to no claim."""
+    def _reclaim_own(self, listing: Listing) -> list[Claim]:
+        """Claims on what is listed on our own address and belongs to nobody of us."""
         expected = [claim for claim in self._claims if claim.state in MAY_HAVE_MADE_ONE]
+        reclaimed = []
         for listener in listing.listeners.values():
             key = listener.key
             if (
@@ -235,10 +241,10 @@ class Janitor:
                 and not self._claims.past.knows(listener, listing)
                 and not any(fits(claim, listener) for claim in expected)
             ):
-                _log.warning("found a listener on our address that nobody of us holds: %s, closing it", key)
                 orphan = self._claims.reclaim(f"an earlier run, {key}", _request_like(listener), listener)
                 self._claims.hold(orphan, listener)
-                self._start(self._closer.close, orphan)
+                reclaimed.append(orphan)
+        return reclaimed
 
     async def _look_back(self) -> None:
         """One last look for what had vanished, before the work ends."""
@@ -263,46 +269,48 @@ class Janitor:
             self._work.start_soon(self._sweep_at_stop)
 
     async def _sweep_at_start(self) -> None:
-        """Close all that is on our address before the first POST, if the node lets us; if not, a review will."""
+        """Close all that is on our address before the first POST, if the node lets us; if not, meanwhile."""
+        found: list[Claim] = []
         try:
             with trio.move_on_after(_SWEEP_TIMEOUT):
-                if found := await self._look_at_own_address():
-                    _log.warning("closing %d listeners of an earlier run on %s", found, self._territory.own_address)
+                found = await self._look_at_own_address()
+                if found:
+                    address = self._territory.own_address
+                    _log.warning("closing %d listeners of an earlier run on %s", len(found), address)
                     await self._closer.close_all(tries=2)
         except NodeError as error:
             _log.info("what an earlier run left on %s is closed later: %s", self._territory.own_address, error)
         finally:
             self._swept.set()
+        for claim in found:
+            if not claim.settled.is_set():
+                self._start(self._closer.close, claim)
 
-    async def _look_at_own_address(self) -> int:
-        """How many listeners the node has there; those of lost replies are known from now on."""
+    async def _look_at_own_address(self) -> list[Claim]:
+        """Claims on what is there and nobody holds, those of lost replies among them."""
         listing = await self._lookup.since(trio.current_time())
-        ours = [listener for key, listener in listing.listeners.items() if self._territory.is_ours(key)]
+        found = []
         for claim in [claim for claim in self._claims if claim.state is ListenerState.UNKNOWN]:
-            for listener in ours:
-                if is_where_asked(listener.key, claim.request) and self._claims.holder(listener.key) is None:
+            for listener in listing.listeners.values():
+                is_free = self._territory.is_ours(listener.key) and self._claims.holder(listener.key) is None
+                if is_free and fits(claim, listener):
                     self._claims.hold(claim, listener)
                     self._claims.apply(claim, ListenerEvent.FOUND)
-                    # At a stop, all are closed together.
-                    if not self._hurry:
-                        self._start(self._closer.close, claim)
+                    found.append(claim)
                     break
-        return len(ours)
+        return found + self._reclaim_own(listing)
 
     async def _sweep_at_stop(self) -> None:
         """Close all that is on our address with one call, when nobody uses any of it any more."""
         await self._hurry.wait()
         await self._claims.wait_none_in_use()
         try:
-            closing = self._claims.closing()
-            if not closing or len(closing) < len(self._claims):
+            if not self._claims.closing() or len(self._claims.closing()) < len(self._claims):
                 # Is there something that no session had? A look is worth no more than a moment.
-                found = len(closing)
                 with trio.move_on_after(_LAST_LOOK_TIMEOUT):
-                    found = await self._look_at_own_address()
-                if not found and not closing:
-                    return
-            await self._closer.close_all()
+                    await self._look_at_own_address()
+            if self._claims.closing():
+                await self._closer.close_all()
         except NodeError:
             for claim in self._claims.closing():
                 self._claims.give_up(claim)
@@ -351,7 +359,7 @@ class Janitor:
         """What is there before a POST, unless that takes long: it serves only to settle a reply that is lost."""
         with trio.move_on_after(_BEFORE_TIMEOUT):
             try:
-                return await self._lookup.since(trio.current_time() - _BEFORE_AGE)
+                return await self._lookup.lately(trio.current_time() - _BEFORE_AGE)
             except NodeError as error:
                 _log.debug("no list of the node's listeners before a POST: %s", error)
         return None
@@ -394,8 +402,11 @@ class Janitor:
         # The node cannot complete it later than that; and what nobody uses has ended by itself some time after.
         latest = claim.posted_at + open_budget(request.forward.length, request.back.length, balancer=True)
         pause = Backoff(*_LOOK_AGAIN, self._rng)
+        # What a reply named is there, if it is, at once.
+        wait = 0.0 if claim.refused is not None else pause.next()
         while True:
-            await self._hurry.pause(pause.next())
+            await self._hurry.pause(wait)
+            wait = pause.next()
             looked_at = trio.current_time()
             try:
                 listing = await self._lookup.since(looked_at)

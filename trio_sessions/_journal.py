@@ -157,7 +157,7 @@ class Journal:
                 self._wake.set()
 
     async def close(self) -> None:
-        """Close the file, unless a thread hangs with it: then it is closed with the process."""
+        """Close the file; where a thread hangs with it, that is when it hangs no more, whoever waits."""
         await self._in_thread(self._close, abandon_on_cancel=True)
 
     def _commit(self, changes: dict[int, JournalRow | None]) -> None:
@@ -165,11 +165,8 @@ class Journal:
             self._file.commit(changes)
 
     def _close(self) -> None:
-        if self._lock.acquire(timeout=_CLOSE_TIMEOUT):
-            try:
-                self._file.close()
-            finally:
-                self._lock.release()
+        with self._lock:
+            self._file.close()
 
     def _change(self, row_id: int, row: JournalRow | None) -> None:
         self._batch.changes[row_id] = row

@@ -6,10 +6,12 @@ import attrs
 
 from trio_sessions._model import Listener, SessionRequest
 
-__all__ = ["JournalRow"]
+__all__ = ["RESTING", "JournalRow"]
 
-#: The words of the ListenerState that a row may be in; that module imports trio, this one doesn't.
-_STATES = frozenset({"posting", "unknown", "registered", "closing", "left"})
+#: The state of a row whose listener is gone, and whose port is in quarantine.
+RESTING = "resting"
+#: The words of the ListenerState that a row may be in, too; that module imports trio, this one doesn't.
+_STATES = frozenset({"posting", "unknown", "registered", "closing", "left", RESTING})
 
 
 @attrs.frozen
@@ -18,7 +20,7 @@ class JournalRow:
 
     Attributes:
         id: of the row; never used again for another listener.
-        state: the value of its ``ListenerState``, one in which the node may have it.
+        state: the value of its ``ListenerState``, one in which the node may have it; or :data:`RESTING`.
         route: its relayer, or destination and hops, for people.
         request: as posted, with the listen host.
         before: the listeners alike that the node listed before the POST; ``None``: nobody looked.

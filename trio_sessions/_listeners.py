@@ -110,7 +110,6 @@ class Claim:
         alive_at: when something came from the listener last, by Trio's clock.
         missed: the last look did not find the listener.
         delisted: the listener answers, but the node does not list it any more (contract §3.2).
-        tried_at: when the last DELETE of it ended, by Trio's clock: an older look says nothing any more.
         refused: what the reply to the POST named, and we could not use.
         is_ambiguous: there was a moment when its listener could not be told from a stranger's.
         row: its number in the journal, once it is written there.
@@ -129,7 +128,6 @@ class Claim:
     alive_at: float = -inf
     missed: bool = False
     delisted: bool = False
-    tried_at: float = -inf
     refused: Listener | None = None
     is_ambiguous: bool = False
     row: int | None = None

@@ -11,6 +11,9 @@ from trio_sessions._model import Listener, ListenerKey
 
 __all__ = ["Listing", "Lookup"]
 
+#: For so long, seconds, it is remembered what was listed.
+_LATELY = 60.0
+
 
 @attrs.frozen
 class Listing:
@@ -37,6 +40,9 @@ class Lookup:
         self._hoprd = hoprd
         self._timeout = timeout
         self._last: Listing | None = None
+        #: What was listed lately, and when last.
+        self._lately: dict[ListenerKey, tuple[float, Listener]] = {}
+        self._looks = 0
         self._flight = SingleFlight(self._fetch)
 
     async def since(self, moment: float) -> Listing:
@@ -50,8 +56,24 @@ class Lookup:
             return self._last
         return await self._flight.get(moment)
 
+    async def lately(self, moment: float) -> Listing:
+        """All that was listed in the last minute, by two lists or more, one of them from ``moment`` or after.
+
+        A single list may be empty or old (contract §5): what is missing in it may have been there nevertheless.
+
+        Raises:
+            NodeError: a call failed.
+        """
+        listing = await self.since(moment)
+        if self._looks < 2:
+            listing = await self.since(trio.current_time())
+        return Listing(listing.started_at, {key: listener for key, (_, listener) in self._lately.items()})
+
     async def _fetch(self) -> Listing:
         started_at = trio.current_time()
         listeners = await self._hoprd.list_sessions(timeout=self._timeout)
         self._last = Listing(started_at, {listener.key: listener for listener in listeners})
+        self._looks += 1
+        self._lately = {key: seen for key, seen in self._lately.items() if seen[0] > started_at - _LATELY}
+        self._lately.update((listener.key, (started_at, listener)) for listener in listeners)
         return self._last

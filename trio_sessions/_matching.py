@@ -48,29 +48,31 @@ def fits(claim: Claim, listener: Listener) -> bool:
 def recognise(claim: Claim, claims: Iterable[Claim], unclaimed: Sequence[Listener]) -> Listener | None:
     """The listener to close for ``claim``: beyond doubt one of ours, that nobody of ours waits for; or none.
 
-    ``unclaimed`` are the listed ones that nobody of ours holds. Where no more of them fit than there are lost replies
-    that they fit, all of these are ours, in whatever order.
+    ``unclaimed`` are the listed ones that nobody of ours holds.
     """
-    rivals = _rivals(claim, claims, unclaimed)
-    if any(other.state is ListenerState.POSTING for other in rivals) or is_ambiguous(claim, rivals, unclaimed):
+    own = _own(claim, unclaimed)
+    others = [other for other in claims if other.state is ListenerState.POSTING]
+    if any(fits(other, listener) for other in others for listener in own) or is_ambiguous(claim, claims, unclaimed):
         return None
-    return next((listener for listener in unclaimed if fits(claim, listener) and is_certain(claim, listener)), None)
+    return next((listener for listener in own if is_certain(claim, listener)), None)
 
 
 def is_ambiguous(claim: Claim, claims: Iterable[Claim], unclaimed: Sequence[Listener]) -> bool:
-    """Whether more listeners fit than there are claims that could have made them: one may be a stranger's."""
-    rivals = _rivals(claim, claims, unclaimed)
-    return sum(any(fits(other, listener) for other in rivals) for listener in unclaimed) > len(rivals)
+    """Whether more listeners fit than there are claims that no others could have made: one may be a stranger's.
+
+    Where there are as many claims as that, all of these listeners are ours, in whatever order.
+    """
+    own = _own(claim, unclaimed)
+    if len(own) <= 1:
+        return False
+    keys = {listener.key for listener in own}
+    rivals = (other for other in claims if other is claim or other.state in MAY_HAVE_MADE_ONE)
+    confined = sum(all(listener.key in keys for listener in _own(other, unclaimed)) for other in rivals)
+    return len(own) > confined
 
 
-def _rivals(claim: Claim, claims: Iterable[Claim], unclaimed: Sequence[Listener]) -> list[Claim]:
-    """The claims that could have made what ``claim`` could have made, itself included."""
-    own = [listener for listener in unclaimed if fits(claim, listener)]
-    return [
-        other
-        for other in claims
-        if other is claim or (other.state in MAY_HAVE_MADE_ONE and any(fits(other, listener) for listener in own))
-    ]
+def _own(claim: Claim, unclaimed: Sequence[Listener]) -> list[Listener]:
+    return [listener for listener in unclaimed if fits(claim, listener)]
 
 
 def is_certain(claim: Claim, listener: Listener) -> bool:

@@ -7,7 +7,7 @@ import logging
 from trio_sessions._budget import open_budget
 from trio_sessions._claims import Claims
 from trio_sessions._journal import Journal
-from trio_sessions._journal_row import JournalRow
+from trio_sessions._journal_row import RESTING, JournalRow
 from trio_sessions._listeners import Claim
 from trio_sessions._model import Capability
 from trio_sessions._past import MEMORY
@@ -23,6 +23,8 @@ def adopt_rows(journal: Journal, claims: Claims) -> list[Claim]:
     for row in journal.rows:
         if _has_ended(row):
             journal.drop(row.id)
+        elif row.state == RESTING:
+            claims.let_rest(row)
         else:
             adopted.append(claims.adopt(row))
     if adopted:
@@ -31,7 +33,9 @@ def adopt_rows(journal: Journal, claims: Claims) -> list[Claim]:
 
 
 def _has_ended(row: JournalRow) -> bool:
-    """Whether the POST is so old that a listener of it, which nobody used, has come to its idle end."""
+    """Whether the row is so old that a listener of its POST, which nobody used, has come to its idle end."""
+    if row.state == RESTING:
+        return row.age is not None and row.age >= MEMORY
     if row.listener is not None or row.age is None or Capability.NO_RATE_CONTROL not in row.request.capabilities:
         # Without that capability the exit may hold a session open (contract §3.5).
         return False

@@ -64,11 +64,19 @@ class Territory:
         if self._ports is not None and (port := _port(request)):
             self._ports.occupy(port)
 
-    def vacate(self, request: SessionRequest, *, there_was_one: bool, may_be_one: bool) -> None:
-        """The request's listener is settled, and its port can be given out again after some time."""
+    def vacate(self, request: SessionRequest, *, there_was_one: bool, may_be_one: bool) -> float:
+        """The request's listener is settled: its port can be given out again, after the seconds that this returns."""
+        rest = MEMORY if may_be_one else self._quarantine if there_was_one else 0.0
+        if self._ports is None or not (port := _port(request)):
+            return 0.0
+        self._ports.free(port, trio.current_time() + rest)
+        return rest
+
+    def let_rest(self, request: SessionRequest, seconds: float) -> None:
+        """The request's port is still in quarantine, from an earlier run."""
         if self._ports is not None and (port := _port(request)):
-            rest = MEMORY if may_be_one else self._quarantine if there_was_one else 0.0
-            self._ports.free(port, trio.current_time() + rest)
+            self._ports.occupy(port)
+            self._ports.free(port, trio.current_time() + seconds)
 
 
 def _port(request: SessionRequest) -> int:

@@ -90,7 +90,7 @@ async def stage(config: SimulatorConfig | None = None) -> AsyncIterator[Stage]:
 
 
 def plan(**changes: Any) -> Plan:
-    return attrs.evolve(Plan(url="http://node.invalid", seed=1), **changes)
+    return attrs.evolve(Plan(url="http://node.invalid", seed=1, no_journal=True), **changes)
 
 
 async def test_pace_and_duration(autojump_clock: trio.testing.MockClock) -> None:

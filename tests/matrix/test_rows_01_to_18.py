@@ -135,9 +135,9 @@ async def on_a_wire(m: Matrix) -> AsyncIterator[tuple[Matrix, Wire]]:
 
 
 def rows(m: Matrix) -> int:
-    """How many rows the journal has."""
+    """How many rows the journal has, of what may be at the node."""
     with closing(sqlite3.connect(f"file:{m.folder / 'journal'}?mode=ro", uri=True)) as db:
-        count: int = db.execute("SELECT count(*) FROM listener").fetchone()[0]
+        count: int = db.execute("SELECT count(*) FROM listener WHERE state != 'resting'").fetchone()[0]
     return count
 
 

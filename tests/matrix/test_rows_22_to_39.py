@@ -56,6 +56,7 @@ from trio_sessions import (
 )
 from trio_sessions._datagrams import Connect, DatagramSocket, connect_udp
 from trio_sessions._journal_file import JournalFile
+from trio_sessions._journal_row import RESTING
 from trio_sessions._namespaces import Namespace, node_key
 from trio_sessions.simulator import MemorySocket, SimulatedNode, SimulatorConfig, parse_fault, serve_node
 
@@ -154,7 +155,8 @@ def ids(it: Matrix) -> set[str]:
 def in_journal(it: Matrix) -> list[str]:
     """What the journal names: listeners, and ``?`` for a POST without a reply."""
     with closing(JournalFile.open(str(it.folder / "journal"), node_key(it.world.hoprd.url))) as journal:
-        return sorted("?" if row.listener is None else str(row.listener.key) for row in journal.rows())
+        rows = [row for row in journal.rows() if row.state != RESTING]
+    return sorted("?" if row.listener is None else str(row.listener.key) for row in rows)
 
 
 def keys(it: Matrix) -> list[str]:
