@@ -10,10 +10,18 @@ import trio
 
 from tests.crash.campaign import play, run_rounds
 from tests.crash.node import Nodes, closed_strangers
-from tests.crash.plan import COMBINATIONS, NAMESPACES, Stranger, make_plan
+from tests.crash.plan import COMBINATIONS, NAMESPACES, STAGES, Stranger, make_plan
 from tests.crash.rounds import Outcome
 
 SEED = 375
+
+
+#: Each stage in one of the namespaces, and the most delicate one in all of them.
+FEW = [
+    number
+    for number, (stage, namespace) in enumerate(COMBINATIONS)
+    if stage == "committed" or list(STAGES).index(stage) % len(NAMESPACES) == NAMESPACES.index(namespace)
+]
 
 
 def number_of(stage: str, namespace: str) -> int:
@@ -23,8 +31,8 @@ def number_of(stage: str, namespace: str) -> int:
 
 async def test_nothing_is_left_and_no_stranger_closed_wherever_the_kill_comes() -> None:
     outcomes: list[Outcome] = []
-    await run_rounds(range(len(COMBINATIONS)), SEED, 3, outcomes.append)
-    assert {(outcome.plan.stage, outcome.plan.namespace) for outcome in outcomes} == set(COMBINATIONS)
+    await run_rounds(FEW, SEED, 3, outcomes.append)
+    assert {(outcome.plan.stage, outcome.plan.namespace) for outcome in outcomes} == {COMBINATIONS[n] for n in FEW}
     bad = [outcome for outcome in outcomes if outcome.violations]
     again = f"python -m tests.crash --seed {SEED} --round"
     stories = [f"{each.violations}\nagain: {again} {each.plan.number}\n{each.story}" for each in bad]

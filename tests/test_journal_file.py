@@ -355,7 +355,9 @@ def made(
 def test_the_states_are_those_in_which_the_node_may_have_the_listener() -> None:
     for state in ListenerState:
         if state in {ListenerState.INTENT, ListenerState.GONE}:
-            with pytest.raises(ValueError, match="its state is none of closing, left, posting, registered, resting, unknown"):
+            with pytest.raises(
+                ValueError, match="its state is none of closing, left, posting, registered, resting, unknown"
+            ):
                 row(1, state.value)
         else:
             assert row(1, state.value).state == state.value

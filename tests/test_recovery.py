@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -12,9 +13,11 @@ from trio.testing import MockClock
 
 from tests.worlds import memory_world
 from trio_sessions import DedicatedAddress, Path as Path_, PoolOptions, PortRange, SessionOpenError, SessionRequest
+from trio_sessions._namespaces import derive_address
 from trio_sessions.simulator import SimulatorConfig, parse_fault
 
-ADDRESS = "127.5.5.5"
+#: Of this process alone: another one may run these tests at the same time.
+ADDRESS = derive_address(str(os.getpid()), "test_recovery")
 #: The first port that a pool of this seed asks for on an address of its own.
 FIRST_PORT = 20_145
 
@@ -26,7 +29,7 @@ async def test_what_comes_late_to_our_address_is_closed_even_where_a_post_of_our
     faults = ("delay:open:count=1:seconds=3", "leave-after-disconnect:open:count=1", "reply-lost:open:after=1:count=1")
     config = SimulatorConfig(dialect="3", faults=tuple(parse_fault(fault) for fault in faults))
     async with memory_world(config) as world:
-        stranger = world.sim.node.add_stranger(ip="127.5.5.6", port=FIRST_PORT)
+        stranger = world.sim.node.add_stranger(ip="127.0.5.6", port=FIRST_PORT)
         ours, killed = world.relayers[:2]
         destination = world.sim.node.destinations[0]
         path = Path_(via=(killed,))
