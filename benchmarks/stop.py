@@ -1,7 +1,7 @@
 """How long a stop takes, in each namespace: ``python -m benchmarks.stop``.
 
 Opens sessions on a simulated node in a process of its own, stops, and asks the node itself what is left and how many
-calls the stop made. The floor is what the node alone needs: a DELETE takes it ``--delete-latency``, and a stop has 128
+calls the stop made. The floor is what the node alone needs: a DELETE takes it ``--delete-latency``, and a stop has 256
 of them in flight; on an address of our own it is one DELETE.
 
 With ``--faults``, 10 % of the DELETEs are answered with 500 and 5 % never: then the stop may leave something, must name
@@ -27,7 +27,7 @@ NAMESPACES: dict[str, DedicatedAddress | PortRange | Shared] = {
     "shared": Shared(),
 }
 FAULTS = ("--fault", "status:close:status=500:p=0.1", "--fault", "hang:close:p=0.05")
-IN_FLIGHT = 128
+IN_FLIGHT = 256
 
 
 async def run_once(url: str, relayers: list[str], options: PoolOptions) -> tuple[PoolReport, dict[str, Any]]:

@@ -261,7 +261,7 @@ async def test_stop_cleans_up_every_session_and_socket(autojump_clock: MockClock
         assert body_went_on
         assert trio.lowlevel.current_statistics().tasks_living == tasks_before
         assert [listener.port for listener in world.sim.node.listeners()] == [stranger.port]
-        # A stop has up to 128 DELETEs in flight, each takes a tenth of a second.
+        # A stop has up to 256 DELETEs in flight, each takes a tenth of a second.
         assert pool.report.stop_duration == pytest.approx(0.1)
         assert pool.report.sessions.opened == pool.report.sessions.closed == 100
         assert pool.report.clean

@@ -28,7 +28,7 @@ _RETRY = (0.2, 30.0)
 #: Seconds from a look that does not find a listener to the one that is believed: a list can be empty for a moment.
 _SECOND_LOOK = 0.5
 #: How many times as many DELETEs a stop may have in flight.
-_HURRIED_CLOSES = 8
+_HURRIED_CLOSES = 16
 _DELISTED = "the node does not list it any more, though it answered: it ends by itself when it is idle (180 to 203 s)"
 
 

@@ -25,6 +25,8 @@ _log = logging.getLogger("trio_sessions.journal")
 #: Runs a function off the event loop, like :func:`trio.to_thread.run_sync`.
 InThread = Callable[..., Awaitable[Any]]
 
+#: Seconds that a change which nobody waits for may wait for others, to be written with them.
+_LINGER = 0.005
 #: Seconds until what could not be written is tried again, and between two log lines about that.
 _RETRY = 1.0
 _LOG_INTERVAL = 60.0
@@ -77,7 +79,9 @@ class Journal:
         self._rows: tuple[JournalRow, ...] = ()
         self._next_id = file.next_id
         self._batch = _Batch()
+        #: Set when there is something to write, and when somebody waits for that.
         self._wake = trio.Event()
+        self._hasten = trio.Event()
         self._writing = False
         self._logged_at = -inf
 
@@ -114,6 +118,7 @@ class Journal:
             JournalError: it could not be written.
         """
         self._change(row.id, row)
+        self._hasten.set()
         batch = self._batch
         await batch.written.wait()
         if batch.error is not None:
@@ -125,6 +130,7 @@ class Journal:
         while self._batch.changes or self._writing:
             batch = self._batch
             self._wake.set()
+            self._hasten.set()
             await batch.written.wait()
             if batch.error is not None:
                 return
@@ -133,7 +139,9 @@ class Journal:
         """Write what is to be written, until cancelled."""
         while True:
             await self._wake.wait()
-            self._wake = trio.Event()
+            with trio.move_on_after(_LINGER):
+                await self._hasten.wait()
+            self._wake, self._hasten = trio.Event(), trio.Event()
             batch, self._batch = self._batch, _Batch()
             self._writing = True
             try:

@@ -51,7 +51,7 @@ _CLOSE_TIMEOUT = 1.0
 _CONNECT_SHARE = 0.9
 
 #: Idle connections that are kept, and for how many seconds; the node itself closes none (contract §1.1).
-_KEPT_CONNECTIONS = 64
+_KEPT_CONNECTIONS = 256
 _KEEP_FOR = 30.0
 
 # What a transport may raise. A cancellation is none of them, nor is an error in our own code.
