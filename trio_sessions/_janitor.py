@@ -14,7 +14,6 @@ from math import inf
 
 import trio
 
-from trio_sessions._address import is_address
 from trio_sessions._backoff import Backoff
 from trio_sessions._budget import open_budget
 from trio_sessions._claims import Claims
@@ -33,7 +32,6 @@ from trio_sessions._journal import Journal
 from trio_sessions._listeners import Claim, ListenerEvent, ListenerState
 from trio_sessions._listing import Listing, Lookup
 from trio_sessions._matching import (
-    MAY_HAVE_MADE_ONE,
     chose_port,
     fits,
     is_ambiguous,
@@ -41,9 +39,10 @@ from trio_sessions._matching import (
     is_where_asked,
     recognise,
 )
-from trio_sessions._model import Listener, Path, SessionRequest
+from trio_sessions._model import Listener, SessionRequest
 from trio_sessions._past import MEMORY
 from trio_sessions._recovery import adopt_rows
+from trio_sessions._sweeper import Sweeper
 from trio_sessions._territory import Territory
 
 __all__ = ["Janitor"]
@@ -55,16 +54,10 @@ _LOOK_AGAIN = (0.5, 10.0)
 #: How old a list may be, and how long it may take, to be what was there before a POST; seconds.
 _BEFORE_AGE = 1.0
 _BEFORE_TIMEOUT = 1.0
-#: How long the first POST waits at most until what an earlier run left on our address is closed; seconds.
-_SWEEP_TIMEOUT = 5.0
-#: ... and how long a stop looks for what nobody knows of there; seconds.
-_LAST_LOOK_TIMEOUT = 1.0
 #: Of the stop timeout, the share that POSTs under way may take: what is left is for closing what they made.
 _POST_SHARE = 0.5
 #: What a proxy answers for a node that it lost, or that takes long; the daemon itself never does (contract §1.4).
 _PROXY_FAILURES = frozenset({502, 504})
-#: Stands for a destination that the node prints in a form that we don't know.
-_NOBODY = "0x" + "00" * 20
 
 
 class Janitor:
@@ -102,12 +95,11 @@ class Janitor:
             timeout=close_timeout,
             rng=rng,
         )
+        self._sweeper = Sweeper(lookup, self._claims, self._closer, territory, self._hurry)
         self._open_slots = trio.CapacityLimiter(max_opens)
         self._scope = trio.CancelScope(shield=True)
         self._ready = trio.Event()
         self._finish = trio.Event()
-        #: Set when what an earlier run left on our address is closed, or cannot be for now.
-        self._swept = trio.Event()
         self._work: trio.Nursery | None = None
         self._posts: trio.Nursery | None = None
 
@@ -225,26 +217,8 @@ class Janitor:
             again = self._claims.reclaim(ghost.route, ghost.request, ghost.listener)
             self._start(self._close_refused, again)
         past.forget_before(listing.started_at - MEMORY)
-        for orphan in self._reclaim_own(listing):
-            _log.warning("found %s on our address, which nobody of us holds: closing it", orphan.listener)
+        for orphan in self._sweeper.reclaim(listing):
             self._start(self._closer.close, orphan)
-
-    def _reclaim_own(self, listing: Listing) -> list[Claim]:
-        """Claims on what is listed on our own address and belongs to nobody of us."""
-        expected = [claim for claim in self._claims if claim.state in MAY_HAVE_MADE_ONE]
-        reclaimed = []
-        for listener in listing.listeners.values():
-            key = listener.key
-            if (
-                self._territory.is_ours(key)
-                and self._claims.holder(key) is None
-                and not self._claims.past.knows(listener, listing)
-                and not any(fits(claim, listener) for claim in expected)
-            ):
-                orphan = self._claims.reclaim(f"an earlier run, {key}", _request_like(listener), listener)
-                self._claims.hold(orphan, listener)
-                reclaimed.append(orphan)
-        return reclaimed
 
     async def _look_back(self) -> None:
         """One last look for what had vanished, before the work ends."""
@@ -262,65 +236,20 @@ class Janitor:
             for claim in adopt_rows(self._journal, self._claims):
                 job = self._settle if claim.state is ListenerState.UNKNOWN else self._closer.close
                 self._start(job, claim)
-        if self._territory.own_address is None:
-            self._swept.set()
-        else:
+        if self._territory.own_address is not None:
             self._work.start_soon(self._sweep_at_start)
-            self._work.start_soon(self._sweep_at_stop)
+            self._work.start_soon(self._sweeper.sweep_at_stop)
 
     async def _sweep_at_start(self) -> None:
-        """Close all that is on our address before the first POST, if the node lets us; if not, meanwhile."""
-        found: list[Claim] = []
-        try:
-            with trio.move_on_after(_SWEEP_TIMEOUT):
-                found = await self._look_at_own_address()
-                if found:
-                    address = self._territory.own_address
-                    _log.warning("closing %d listeners of an earlier run on %s", len(found), address)
-                    await self._closer.close_all(tries=2)
-        except NodeError as error:
-            _log.info("what an earlier run left on %s is closed later: %s", self._territory.own_address, error)
-        finally:
-            self._swept.set()
-        for claim in found:
-            if not claim.settled.is_set():
-                self._start(self._closer.close, claim)
-
-    async def _look_at_own_address(self) -> list[Claim]:
-        """Claims on what is there and nobody holds, those of lost replies among them."""
-        listing = await self._lookup.since(trio.current_time())
-        found = []
-        for claim in [claim for claim in self._claims if claim.state is ListenerState.UNKNOWN]:
-            for listener in listing.listeners.values():
-                is_free = self._territory.is_ours(listener.key) and self._claims.holder(listener.key) is None
-                if is_free and fits(claim, listener):
-                    self._claims.hold(claim, listener)
-                    self._claims.apply(claim, ListenerEvent.FOUND)
-                    found.append(claim)
-                    break
-        return found + self._reclaim_own(listing)
-
-    async def _sweep_at_stop(self) -> None:
-        """Close all that is on our address with one call, when nobody uses any of it any more."""
-        await self._hurry.wait()
-        await self._claims.wait_none_in_use()
-        try:
-            if not self._claims.closing() or len(self._claims.closing()) < len(self._claims):
-                # Is there something that no session had? A look is worth no more than a moment.
-                with trio.move_on_after(_LAST_LOOK_TIMEOUT):
-                    await self._look_at_own_address()
-            if self._claims.closing():
-                await self._closer.close_all()
-        except NodeError:
-            for claim in self._claims.closing():
-                self._claims.give_up(claim)
+        for claim in await self._sweeper.sweep_at_start():
+            self._start(self._closer.close, claim)
 
     # -- POST
 
     async def _post(self, claim: Claim) -> None:
         try:
             async with self._open_slots:
-                await self._swept.wait()
+                await self._sweeper.wait_swept()
                 await self._prepare(claim)
                 if claim.abandoned:
                     self._claims.give_up(claim)
@@ -498,13 +427,6 @@ class Janitor:
             _log.error("the janitor's work for %s crashed", claim.route, exc_info=error)
             claim.error = SessionsError(f"crashed: {error!r}")
             self._claims.give_up(claim)
-
-
-def _request_like(listener: Listener) -> SessionRequest:
-    """What may have been asked for when this listener was made; only for a report."""
-    path = listener.forward or Path(hops=0)
-    destination = listener.destination if is_address(listener.destination) else _NOBODY
-    return SessionRequest(destination=destination, forward=path, back=path)
 
 
 def _may_have_worked(error: SessionsError) -> bool:
