@@ -121,6 +121,11 @@ class Claims:
         self._territory.let_rest(row.request, seconds)
         self._resting.append((trio.current_time() + seconds, row.id))
 
+    def forget_rested(self) -> None:
+        """Remove the rows of ports whose quarantine is over."""
+        while self._journal is not None and self._resting and self._resting[0][0] <= trio.current_time():
+            self._journal.drop(self._resting.popleft()[1])
+
     def place(self, claim: Claim) -> None:
         """Give the claim's listener its place in our namespace.
 
@@ -136,8 +141,7 @@ class Claims:
             JournalError: it could not be written.
         """
         if self._journal is not None:
-            while self._resting and self._resting[0][0] <= trio.current_time():
-                self._journal.drop(self._resting.popleft()[1])
+            self.forget_rested()
             claim.row = self._journal.new_id()
             await self._journal.write(self._row(claim, ListenerState.POSTING))
 

@@ -112,6 +112,7 @@ class Janitor:
                         writing.start_soon(self._journal.run)
                     await self._run_work()
                     if self._journal is not None:
+                        self._claims.forget_rested()
                         await self._journal.flush()
                     writing.cancel_scope.cancel()
         finally:
