@@ -6,7 +6,6 @@ The API has no owner label and ports are used again (contract §2.3), so what is
 from __future__ import annotations
 
 import os
-from hashlib import sha256
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -161,6 +160,9 @@ def check_own_address(ip: str) -> None:
 
 def derive_address(node: str, instance: str) -> str:
     """The dedicated address of an instance at a node: one of some 16 million, none of them in 127.0.0.0/16."""
+    # Here, since its import takes longer than most of ours, and few need it.
+    from hashlib import sha256  # noqa: PLC0415
+
     a, b, c = sha256(f"{node}\n{instance}".encode()).digest()[:3]
     return f"127.{1 + a % 254}.{b}.{1 + c % 254}"
 
