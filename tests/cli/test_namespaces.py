@@ -43,7 +43,7 @@ async def test_a_second_run_of_the_same_name_is_told_in_one_line() -> None:
         assert len(second.err.splitlines()) == 1
         assert "is in use by another instance" in second.err
         assert "--instance NAME" in second.err
-        third = await ended(*run(sim, "--namespace", "dedicated", "--instance", "third", "--duration", "0.5"))
+        third = await ended(*run(sim, "--namespace", "dedicated", "--instance", "third", "--duration", "1"))
         assert third.status == 0
         assert len(await sim.listeners()) == 5
 
@@ -51,7 +51,7 @@ async def test_a_second_run_of_the_same_name_is_told_in_one_line() -> None:
 async def test_without_a_word_the_journal_is_in_the_state_folder(tmp_path: Path) -> None:
     env = environment(XDG_STATE_HOME=str(tmp_path))
     async with simulator() as sim:
-        over = await ended(*run(sim, "--relayers", "2", "--duration", "0.5"), env=env)
+        over = await ended(*run(sim, "--relayers", "2", "--duration", "1"), env=env)
         assert over.status == 0, over.err
         (file,) = (tmp_path / "trio-sessions").glob("*.journal")
         assert (tmp_path / "trio-sessions").stat().st_mode & 0o777 == 0o700

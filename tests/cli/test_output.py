@@ -13,7 +13,7 @@ import trio
 
 from tests.cli.support import COMMAND, environment
 
-SHORT = ("run", "--simulate", "--relayers", "1", "--duration", "0.3")
+SHORT = ("run", "--simulate", "--relayers", "1", "--duration", "1")
 
 
 async def run_with(*arguments: str, stdout: int = PIPE, stderr: int = PIPE) -> subprocess.CompletedProcess[bytes]:

@@ -34,7 +34,7 @@ async def test_simulate_relays_and_leaves_nothing() -> None:
 @pytest.mark.parametrize("dialect", ["3", "4.0"])
 async def test_node_in_another_process(dialect: str) -> None:
     async with simulator("--dialect", dialect, "--relayers", "4") as node:
-        it = await ended("run", "--url", node.url, "--relayers", "3", "--duration", "0.7", "--json")
+        it = await ended("run", "--url", node.url, "--relayers", "3", "--duration", "1.2", "--json")
         assert it.status == 0, it.err
         assert it.report["clean"] is True
         assert it.report["sessions"]["opened"] == 3
@@ -59,7 +59,7 @@ async def test_relayers_by_address_and_destination() -> None:
 async def test_by_hops_where_no_relayer_can_be_pinned() -> None:
     async with simulator("--no-explicit-path", "--relayers", "2") as node:
         pinned = await ended("run", "--url", node.url, "--json")
-        by_hops = await ended("run", "--url", node.url, "--hops", "1", "--duration", "0.7", "--json")
+        by_hops = await ended("run", "--url", node.url, "--hops", "1", "--duration", "1.2", "--json")
     # It does not idle for ever: no relayer of this node will ever do.
     assert pinned.status == 1
     assert "cannot pin a relayer" in pinned.err
@@ -94,7 +94,7 @@ async def test_token_from_a_file(tmp_path: Path) -> None:
     file.write_text(f"{TOKEN}\n")
     async with simulator("--relayers", "1") as node:
         it = await ended(
-            "run", "--url", node.url, "--token-file", str(file), "--duration", "0.5", "-vv",
+            "run", "--url", node.url, "--token-file", str(file), "--duration", "1", "-vv",
             env=environment(TRIO_SESSIONS_TOKEN="not-the-right-one"),
         )  # fmt: skip
     assert it.status == 0, it.err
