@@ -593,7 +593,6 @@ def test_files_and_folders_of_others() -> None:
                 place.parent.chmod(0o700)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="as another user it is refused when the lock file is made")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_file_of_others_beside_a_lock_that_is_not() -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -606,7 +605,12 @@ def test_a_file_of_others_beside_a_lock_that_is_not() -> None:
             lock = place.with_name(f"{place.name}.lock")
             lock.touch()
             lock.chmod(0o666)
-        texts = as_nobody(lambda: [str(refusal(full)), str(refusal(empty))])
+        # Without the right to put a new file there, either; so it is for the files' owner, too.
+        os.chmod(folder, 0o555)
+        try:
+            texts = as_nobody(lambda: [str(refusal(full)), str(refusal(empty))])
+        finally:
+            os.chmod(folder, 0o755)
         assert len(texts) == 2
         assert all("may not be read or written by this user" in text for text in texts)
 

@@ -77,6 +77,6 @@ async def test_record_never_leaves_the_table(events: list[Event]) -> None:
 
 
 def test_an_ended_session_is_not_usable() -> None:
-    assert not USABLE & ENDED
+    assert not set(USABLE) & set(ENDED)
     assert all(state not in ENDED for state, _ in SESSION_STEPS)
     assert len({reason.value for reason in EndReason}) == len(EndReason)

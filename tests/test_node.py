@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -13,7 +14,6 @@ from trio.testing import MockClock
 
 from tests.worlds import NOBODY, World, faulty, memory_world
 from trio_sessions import (
-    BatchOutcome,
     Hoprd,
     InvalidInputError,
     Node,
@@ -146,6 +146,35 @@ async def test_the_intake_is_bounded_for_each_relayer(autojump_clock: MockClock)
         assert node.report.clean
 
 
+async def test_all_relayers_together_have_a_bound_of_which_each_has_its_share(autojump_clock: MockClock) -> None:
+    async with memory_world(faulty("hang:open")) as world:
+        async with running(world, NodeOptions(intake_total=1200)) as node:
+            taken: dict[str, int] = dict.fromkeys(node.relayers, 0)
+
+            async def submit(relayer: str, count: int) -> None:
+                await node.submit(relayer, count)
+                taken[relayer] += count
+
+            async with trio.open_nursery() as nursery:
+                for relayer in node.relayers:
+                    # Each has had something in hand, so that they share by three from the beginning.
+                    await submit(relayer, 1)
+                first, second, third = node.relayers
+                for _ in range(10):
+                    nursery.start_soon(submit, first, 100)
+                for _ in range(1000):
+                    nursery.start_soon(submit, second, 1)
+                # More than the share: it waits until nothing else of its relayer is in hand.
+                nursery.start_soon(submit, third, 500)
+                await trio.testing.wait_all_tasks_blocked()
+                assert taken == {first: 301, second: 400, third: 1}
+                nursery.cancel_scope.cancel()
+            world.sim.node.clear_faults()
+            node.stop(drain=False)
+        assert node.report.messages.accepted == 702
+        assert node.report.messages.balanced
+
+
 async def test_a_relayer_that_cannot_be_opened_costs_its_own_messages_alone(autojump_clock: MockClock) -> None:
     async with memory_world(faulty("exit-full:open:relayer=0")) as world:
         async with running(world) as node:
@@ -242,36 +271,80 @@ async def test_stop_while_waiting_for_the_daemon(autojump_clock: MockClock) -> N
         assert node.report.clean
 
 
-async def test_stop_counts_everything(autojump_clock: MockClock) -> None:
-    """Batches sent, batches waiting for their session, callers waiting for room: each counted once, or not accepted."""
+async def test_what_was_taken_before_a_stop_is_finished(autojump_clock: MockClock) -> None:
+    """Batches that are sent, wait for their session, were submitted: all answered. Callers without room: not taken."""
     async with memory_world(SimulatorConfig(echo_latency=0.2, open_latency=1.0)) as world:
         async with trio.open_nursery() as nursery:
             node = Node(world.hoprd, connect=world.sim.connect)
             await nursery.start(node.run)
-            outcomes: list[BatchOutcome] = []
-            refused = 0
+            refused_at: list[float] = []
 
             async def relay(relayer: str, count: int) -> None:
-                nonlocal refused
                 try:
-                    outcomes.append(await node.relay(relayer, count))
+                    assert (await node.relay(relayer, count)).answered == count
                 except PoolStoppedError:
-                    refused += count
+                    refused_at.append(trio.current_time())
 
-            quick, slow, _ = world.relayers
+            quick, slow, slower = world.relayers
             await node.relay(quick, 10)
             nursery.start_soon(relay, quick, 1000)
             for _ in range(3):
                 nursery.start_soon(relay, slow, 400)
+            await node.submit(slower, 7)
             await trio.sleep(0.1)
+            stopped_at = trio.current_time()
             node.stop()
+            for use in (node.relay, node.submit):
+                with pytest.raises(PoolStoppedError):
+                    await use(quick, 1)
+            await trio.sleep(0.1)
+            assert node.report.stop_duration == pytest.approx(0.1)
         messages = node.report.messages
-        assert messages.accepted == 10 + 1000 + 800
-        assert messages.answered == 1010
-        assert messages.undelivered == {"stopped": 800}
-        assert refused == 1200
+        assert messages.accepted == messages.answered == 10 + 1000 + 800 + 7
+        # At once, and not when there is room again.
+        assert refused_at == [stopped_at]
         assert node.report.clean
+        assert node.report.stop_duration is not None
+        assert node.report.stop_duration < 1.5
         world.assert_nothing_left()
+
+
+@pytest.mark.parametrize("impatient", [False, True], ids=["drain", "no drain"])
+async def test_what_is_not_finished_in_the_drain_timeout_is_counted(autojump_clock: MockClock, impatient: bool) -> None:
+    """A relayer whose open hangs, one that answers late, and one that is quick, when the node is stopped."""
+    config = attrs.evolve(faulty("hang:open:relayer=0"), echo_latency=1.0)
+    async with memory_world(config) as world:
+        async with trio.open_nursery() as nursery:
+            node = Node(world.hoprd, connect=world.sim.connect)
+            await nursery.start(node.run)
+            hanging, open_one, _ = world.sim.node.relayers
+            await node.relay(open_one, 1)
+            ended: list[str] = []
+
+            async def relay() -> None:
+                with pytest.raises(PoolStoppedError) as caught:
+                    await node.relay(hanging, 20)
+                ended.append(caught.value.reason)
+
+            nursery.start_soon(relay)
+            await node.submit(hanging, 30)
+            await node.submit(open_one, 40)
+            await trio.sleep(0.5)
+            node.stop()
+            if impatient:
+                await trio.sleep(0.25)
+                node.stop(drain=False)
+        messages = node.report.messages
+        assert messages.accepted == 91
+        assert messages.undelivered == {"stopped": 50}
+        assert (messages.answered, messages.unanswered) == ((1, 40) if impatient else (41, 0))
+        assert ended == ["stopped"]
+        assert messages.balanced
+        assert node.report.stop_duration is not None
+        assert node.report.stop_duration <= 10.0
+        by_relayer = node.report.by_relayer
+        assert {relayer: each.accepted for relayer, each in by_relayer.items()} == {hanging: 50, open_one: 41}
+        assert all(each.balanced for each in by_relayer.values())
 
 
 async def test_a_cancelled_run_leaves_nothing(autojump_clock: MockClock) -> None:

@@ -17,9 +17,9 @@ from trio.testing import MockClock
 
 from trio_sessions import LeftListener, Messages, PoolReport, SessionCounts
 from trio_sessions._backoff import Backoff
-from trio_sessions._datagrams import MAX_DATAGRAM, connect_udp
+from trio_sessions._datagrams import connect_udp
 from trio_sessions._histogram import Histogram
-from trio_sessions._lane import Lane
+from trio_sessions._lane import Bounds, Lane, LaneClosedError
 from trio_sessions._leaf import leaf, open_leaf_nursery
 
 # -- backoff
@@ -73,7 +73,7 @@ def test_a_histogram_clamps_and_may_be_empty() -> None:
 
 
 async def test_a_lane_is_first_come_first_served(autojump_clock: MockClock) -> None:
-    lane = Lane(10)
+    lane = Lane(Bounds(10, 1000, lanes=1))
     order: list[str] = []
 
     async def enter(name: str, count: int) -> None:
@@ -86,22 +86,95 @@ async def test_a_lane_is_first_come_first_served(autojump_clock: MockClock) -> N
             nursery.start_soon(enter, name, count)
             await trio.testing.wait_all_tasks_blocked()
         assert order == []
+        assert not lane.enter_nowait(1)
         lane.leave(6)
         await trio.testing.wait_all_tasks_blocked()
-        assert order == ["large", "small", "tiny"]
+        assert sorted(order) == ["large", "small", "tiny"]
         assert lane.used == 10
 
 
 async def test_one_who_gives_up_waiting_took_nothing_and_holds_up_nobody(autojump_clock: MockClock) -> None:
-    lane = Lane(10)
-    await lane.enter(10)
-    with trio.move_on_after(1.0) as scope:
-        await lane.enter(5)
-    assert scope.cancelled_caught
-    assert lane.used == 10
-    lane.leave(10)
+    lane = Lane(Bounds(10, 1000, lanes=1))
+    await lane.enter(8)
+    async with trio.open_nursery() as nursery:
+        with trio.move_on_after(1.0) as scope:
+            nursery.start_soon(lane.enter, 5)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(lane.enter, 2)
+            nursery.cancel_scope.cancel()
+            await trio.sleep_forever()
+    assert not scope.cancelled_caught
+    assert (lane.used, lane.is_idle) == (8, False)
+    with trio.CancelScope() as cancelled:
+        cancelled.cancel()
+        await lane.enter(1)
+    assert lane.used == 8
+    lane.leave(8)
+    assert lane.is_idle
     with trio.fail_after(1.0):
         await lane.enter(10)
+
+
+async def test_who_waits_behind_one_who_gives_up_is_served(autojump_clock: MockClock) -> None:
+    lane = Lane(Bounds(10, 1000, lanes=1))
+    await lane.enter(8)
+    async with trio.open_nursery() as nursery:
+
+        async def give_up() -> None:
+            with trio.move_on_after(1.0):
+                await lane.enter(5)
+
+        nursery.start_soon(give_up)
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        await lane.enter(2)
+        assert trio.current_time() == began + 1.0
+    assert lane.used == 10
+
+
+async def test_a_closed_lane_refuses_who_waits_and_who_comes_but_not_who_was_admitted(
+    autojump_clock: MockClock,
+) -> None:
+    lane = Lane(Bounds(10, 1000, lanes=1))
+    heard: list[str] = []
+
+    async def enter(name: str, count: int) -> None:
+        try:
+            await lane.enter(count)
+        except LaneClosedError:
+            heard.append(f"{name} refused")
+        else:
+            heard.append(f"{name} admitted")
+
+    async with trio.open_nursery() as nursery:
+        await lane.enter(10)
+        for name, count in (("first", 10), ("second", 1)):
+            nursery.start_soon(enter, name, count)
+            await trio.testing.wait_all_tasks_blocked()
+        # The first is granted its room before the lane closes, though it hears of it after that.
+        lane.leave(10)
+        lane.close()
+        lane.close()
+        await trio.testing.wait_all_tasks_blocked()
+        assert sorted(heard) == ["first admitted", "second refused"]
+    assert lane.used == 10
+    with pytest.raises(LaneClosedError):
+        lane.enter_nowait(1)
+
+
+def test_lanes_share_the_total_and_an_empty_one_takes_any_batch() -> None:
+    bounds = Bounds(each=100, total=300, lanes=2)
+    lanes = [Lane(bounds), Lane(bounds)]
+    assert all(lane.enter_nowait(100) for lane in lanes)
+    assert not lanes[0].enter_nowait(1)
+    # With ten lanes each has 30, whatever the others do with theirs.
+    bounds.lanes = 10
+    lane = Lane(bounds)
+    assert lane.enter_nowait(25)
+    assert not lane.enter_nowait(6)
+    assert lane.enter_nowait(5)
+    bounds.lanes = 1000
+    assert Lane(bounds).enter_nowait(1000)
 
 
 # -- leaves
@@ -235,11 +308,11 @@ async def test_a_kernel_socket_sends_receives_and_closes() -> None:
             mine.receive_nowait()
         await mine.wait_writable()
         mine.send_nowait(b"ping")
-        data, address = peer.recvfrom(MAX_DATAGRAM)
+        data, address = peer.recvfrom(16_384)
         assert data == b"ping"
-        peer.sendto(b"x" * MAX_DATAGRAM, address)
+        peer.sendto(b"x" * 16_384, address)
         await mine.wait_readable()
-        assert mine.receive_nowait() == b"x" * MAX_DATAGRAM
+        assert mine.receive_nowait() == b"x" * 16_384
 
         async with trio.open_nursery() as nursery:
 

@@ -273,27 +273,49 @@ async def test_a_probe_is_seen_by_nobody(autojump_clock: MockClock) -> None:
             assert await session.receive() == b"raw"
 
 
-async def test_no_batch_begins_while_a_session_drains(autojump_clock: MockClock) -> None:
+async def test_what_was_accepted_before_a_session_drains_goes_on_and_nothing_is_accepted_after(
+    autojump_clock: MockClock,
+) -> None:
     async with memory_world(SimulatorConfig(echo_latency=1.0)) as world:
         async with world.pool() as pool:
             session = await pool.session(world.relayers[0])
-            refused = 0
-
-            async def relay() -> None:
-                nonlocal refused
-                try:
-                    await session.relay(1)
-                except SessionEndedError:
-                    refused += 1
-
+            began = trio.current_time()
             async with trio.open_nursery() as nursery:
                 for _ in range(1500):
-                    nursery.start_soon(relay)
+                    nursery.start_soon(session.relay, 1)
                 await trio.sleep(0.5)
                 session.close()
-            assert refused == 1500 - 1024
-        assert pool.report.messages.undelivered == {"closed by its user": refused}
-        assert pool.report.messages.balanced
+                await trio.sleep(0.1)
+                with pytest.raises(SessionEndedError):
+                    await session.relay(1)
+            # No more than 1024 are out at once: the others waited for these.
+            assert trio.current_time() - began == pytest.approx(2.0, abs=0.01)
+        assert pool.report.messages.accepted == pool.report.messages.answered == 1500
+        assert pool.report.clean
+
+
+async def test_a_drain_that_is_too_short_counts_what_still_waits(autojump_clock: MockClock) -> None:
+    async with memory_world(SimulatorConfig(echo_latency=1.0)) as world:
+        async with world.pool(PoolOptions(drain_timeout=1.2)) as pool:
+            session = await pool.session(world.relayers[0])
+            ended: list[str] = []
+
+            async def relay() -> None:
+                try:
+                    await session.relay(1)
+                except SessionEndedError as error:
+                    ended.append(error.reason)
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(2100):
+                    nursery.start_soon(relay)
+                await trio.testing.wait_all_tasks_blocked()
+                session.close()
+        assert ended == ["closed by its user"] * (2100 - 2 * 1024)
+        messages = pool.report.messages
+        assert (messages.answered, messages.unanswered) == (1024, 1024)
+        assert messages.undelivered == {"closed by its user": 52}
+        assert pool.report.clean
 
 
 async def test_a_node_that_restarts_while_we_drain_ends_the_waiting(autojump_clock: MockClock) -> None:
@@ -312,6 +334,22 @@ async def test_a_node_that_restarts_while_we_drain_ends_the_waiting(autojump_clo
             await session.wait_closed()
             assert trio.current_time() < 2.0
             assert state_of(session) is State.LOST
+        assert pool.report.clean
+
+
+async def test_a_socket_that_fails_before_the_drain_begins_ends_the_waiting_too(autojump_clock: MockClock) -> None:
+    options = PoolOptions(drain_timeout=100.0, reply_timeout=100.0)
+    async with memory_world(SimulatorConfig(echo_latency=50.0)) as world:
+        async with trio.open_nursery() as nursery, world.pool(options) as pool:
+            session = await pool.session(world.relayers[0])
+            nursery.start_soon(session.relay, 1)
+            await trio.sleep(1.0)
+            session.close()
+            # The task has not heard of either yet.
+            session._keeper._socket_failed(OSError(errno.ENETDOWN, "Network is down"))
+            await session.wait_closed()
+            assert trio.current_time() < 2.0
+            assert session.info.reason is EndReason.CLOSED_BY_USER
         assert pool.report.clean
 
 
@@ -353,7 +391,7 @@ async def test_a_node_survives_a_crash_in_one_batch(
             assert (await node.relay(world.relayers[0], 3)).answered == 3
             node.stop()
         assert "planted" in caplog.text
-        assert node.report.messages.undelivered == {"cancelled": 3}
+        assert node.report.messages.undelivered == {"its task crashed": 3}
         assert node.report.clean
 
 

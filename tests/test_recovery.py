@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
 
 from tests.worlds import memory_world
-from trio_sessions import DedicatedAddress, Path as Path_, PoolOptions, PortRange, SessionOpenError, SessionRequest
+from trio_sessions import (
+    DedicatedAddress,
+    Path as Path_,
+    PoolOptions,
+    PortRange,
+    SessionOpenError,
+    SessionPool,
+    SessionRequest,
+)
 from trio_sessions._namespaces import derive_address
 from trio_sessions.simulator import SimulatorConfig, parse_fault
 
@@ -150,3 +160,34 @@ async def test_a_single_look_at_another_on_the_port_is_not_believed(autojump_clo
             world.sim.node.add_fault(parse_fault("stale:list:seconds=2.5:count=2"))
         assert pool.report.clean
         world.assert_nothing_left()
+
+
+async def test_what_could_once_not_be_told_apart_is_left_alone_by_the_next_start(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger like ours stood beside the listener of a lost reply; we are killed, ours ends, he stays."""
+    monkeypatch.setattr("trio_sessions._journal_file._uptime", trio.current_time)
+    config = SimulatorConfig(dialect="3", idle_timeout=5, open_latency=0.1, faults=(parse_fault("reply-lost:open"),))
+    async with memory_world(config) as world:
+        relayer, destination = world.relayers[0], world.sim.node.destinations[0]
+        options = PoolOptions(destinations=(destination,), journal=tmp_path / "journal", open_attempts=1)
+        async with world.pool(options) as pool, trio.open_nursery() as nursery:
+            nursery.start_soon(open_in_vain, pool, relayer)
+            await trio.sleep(0.05)
+            stranger = world.sim.node.add_stranger(relayer=relayer, destination=destination)
+            await trio.sleep(3)
+            assert len(world.sim.node.listeners()) == 2
+            copy = tmp_path / "copy"
+            for suffix in ("", "-wal"):
+                shutil.copy(f"{tmp_path / 'journal'}{suffix}", f"{copy}{suffix}")
+        await trio.sleep(35)
+        world.sim.node.clear_faults()
+        assert [each.session_id for each in world.sim.node.listeners()] == [stranger.session_id]
+        async with world.pool(attrs.evolve(options, journal=copy)):
+            await trio.sleep(20)
+        assert [each.session_id for each in world.sim.node.listeners()] == [stranger.session_id]
+
+
+async def open_in_vain(pool: SessionPool, relayer: str) -> None:
+    with pytest.raises(SessionOpenError):
+        await pool.session(relayer)

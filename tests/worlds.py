@@ -26,7 +26,7 @@ from trio_sessions import (
     State,
     open_pool,
 )
-from trio_sessions._datagrams import DatagramSocket
+from trio_sessions._datagrams import DatagramSocket, send_singly
 from trio_sessions.simulator import MemoryNode, SimulatorConfig, open_memory_node, parse_fault
 
 #: A well-formed address that no simulated node has.
@@ -116,6 +116,9 @@ class Breakable:
         if isinstance(self.broken, OSError):
             raise self.broken
         self._inner.send_nowait(data)
+
+    def send_stream_nowait(self, stream: bytes, size: int, start: int, stop: int) -> int:
+        return send_singly(self, stream, size, start, stop)
 
     def receive_nowait(self) -> bytes:
         if self.broken is not None and not isinstance(self.broken, OSError):

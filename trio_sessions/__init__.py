@@ -1,6 +1,7 @@
 """Sessions on a hoprd node for Trio: opened, kept through outages, relayed through, and nothing left behind."""
 
 from trio_sessions._batches import BatchOutcome
+from trio_sessions._descriptors import raise_descriptor_limit
 from trio_sessions._errors import (
     CannotPinRelayerError,
     ConnectionLostError,
@@ -125,4 +126,5 @@ __all__ = [
     "encode",
     "open_pool",
     "parse_namespace",
+    "raise_descriptor_limit",
 ]

@@ -19,7 +19,7 @@ def is_address(value: object) -> TypeGuard[str]:
 
 def same_address(one: str, other: str) -> bool:
     """Whether both name the same node: the daemon prints checksummed addresses, callers write any case."""
-    return one.lower() == other.lower()
+    return one == other or one.lower() == other.lower()
 
 
 def check_address(value: object, what: str) -> str:

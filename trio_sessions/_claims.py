@@ -5,7 +5,7 @@ It keeps who holds which listener, what is left, which ports are taken, and writ
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 
 import attrs
@@ -41,13 +41,16 @@ class Claims:
         self._territory = territory
         self._journal = journal
         self._live: dict[Claim, None] = {}
-        self._count: Counter[ListenerState] = Counter()
+        self._closing = 0
+        self._in_use = 0
         #: The claims that have a listener: registered ones and those being closed.
         self._held: dict[ListenerKey, Claim] = {}
         self._left: deque[Claim] = deque(maxlen=_MAX_LEFT)
         self._none_in_use = trio.Event()
         #: Until when a port rests, and the journal's row that says so.
         self._resting: deque[tuple[float, int]] = deque()
+        #: The last list that was sifted, and the strangers in it.
+        self._sifted: tuple[Listing, tuple[Listener, ...]] | None = None
 
     def __iter__(self) -> Iterator[Claim]:
         return iter(self._live)
@@ -70,11 +73,13 @@ class Claims:
 
     def is_closing(self, listener: Listener) -> bool:
         """Whether this listener is ours and to be deleted."""
+        if not self._closing:
+            return False
         return any(claim.listener is not None and claim.listener.same_as(listener) for claim in self.closing())
 
     async def wait_none_in_use(self) -> None:
         """Wait until no session has a listener, or a POST under way."""
-        while any(self._count[state] for state in _IN_USE):
+        while self._in_use:
             await self._none_in_use.wait()
 
     # -- what becomes of them
@@ -105,10 +110,7 @@ class Claims:
             claim.state, claim.listener = ListenerState.CLOSING, row.listener
         claim.answered.set()
         self._territory.occupy(claim.request)
-        if row.age is None and self._journal is not None:
-            # So that the time since now is known, if this run doesn't come to an end with it either.
-            self._journal.drop(row.id)
-            claim.row = self._journal.new_id()
+        claim.row = self._renumbered(row).id
         self._enter(claim)
         if claim.listener is not None:
             self.hold(claim, claim.listener)
@@ -119,12 +121,21 @@ class Claims:
         """A port that is in quarantine since an earlier run."""
         seconds = MEMORY - (row.age or 0.0)
         self._territory.let_rest(row.request, seconds)
-        self._resting.append((trio.current_time() + seconds, row.id))
+        kept = self._renumbered(row)
+        if kept is not row and self._journal is not None:
+            self._journal.put(kept)
+        self._resting.append((trio.current_time() + seconds, kept.id))
 
     def forget_rested(self) -> None:
         """Remove the rows of ports whose quarantine is over."""
         while self._journal is not None and self._resting and self._resting[0][0] <= trio.current_time():
             self._journal.drop(self._resting.popleft()[1])
+
+    def note_ambiguous(self, claim: Claim) -> None:
+        """The claim's listener cannot be told from a stranger's, now and for good; the next run has to know, too."""
+        if not claim.is_ambiguous:
+            claim.is_ambiguous = True
+            self._write(claim)
 
     def place(self, claim: Claim) -> None:
         """Give the claim's listener its place in our namespace.
@@ -149,13 +160,13 @@ class Claims:
         """Move the claim to the state that ``event`` leads to."""
         before = claim.state
         claim.apply(event)
-        self._count[before] -= 1
-        self._count[claim.state] += 1
+        self._count(before, -1)
+        self._count(claim.state, 1)
         if claim.settled.is_set():
             self._end(claim, before)
         elif before is not ListenerState.INTENT:
             self._write(claim)
-        if before in _IN_USE and not any(self._count[state] for state in _IN_USE):
+        if before in _IN_USE and not self._in_use:
             self._none_in_use.set()
             self._none_in_use = trio.Event()
 
@@ -178,13 +189,16 @@ class Claims:
 
     def _enter(self, claim: Claim) -> Claim:
         self._live[claim] = None
-        self._count[claim.state] += 1
+        self._count(claim.state, 1)
         return claim
+
+    def _count(self, state: ListenerState, change: int) -> None:
+        self._in_use += change * (state in _IN_USE)
+        self._closing += change * (state is ListenerState.CLOSING)
 
     def _end(self, claim: Claim, before: ListenerState) -> None:
         is_left = claim.state is ListenerState.LEFT
         del self._live[claim]
-        del self._count[claim.state]
         if claim.listener is not None and self._held.get(claim.listener.key) is claim:
             del self._held[claim.listener.key]
             self.past.changed(claim.listener.key, trio.current_time())
@@ -204,6 +218,13 @@ class Claims:
 
     # -- the journal
 
+    def _renumbered(self, row: JournalRow) -> JournalRow:
+        """A row of unknown age under a new number: so its age counts from now, if this run doesn't end with it."""
+        if row.age is not None or self._journal is None:
+            return row
+        self._journal.drop(row.id)
+        return attrs.evolve(row, id=self._journal.new_id())
+
     def _write(self, claim: Claim) -> None:
         if self._journal is None or claim.row is None:
             return
@@ -216,6 +237,12 @@ class Claims:
         assert claim.row is not None
         before = None
         if claim.before is not None and not claim.is_ambiguous:
-            alike = claim.before.listeners.values()
-            before = tuple(each for each in alike if each.key not in self._held and answers(claim.request, each))
+            before = tuple(each for each in self._strangers_in(claim.before) if answers(claim.request, each))
         return JournalRow(claim.row, state.value, claim.route, claim.request, before, claim.listener)
+
+    def _strangers_in(self, listing: Listing) -> tuple[Listener, ...]:
+        """What nobody of us held when this was first asked of the list, which all POSTs of a moment share."""
+        if self._sifted is None or self._sifted[0] is not listing:
+            others = (each for each in listing.listeners.values() if each.key not in self._held)
+            self._sifted = (listing, tuple(others))
+        return self._sifted[1]

@@ -104,7 +104,11 @@ class Closer:
         # What came in before this call proves nothing for another try after it.
         claim.alive_at = -inf
         claim.missed = False
-        if await self._hoprd.close_session(listener.key, timeout=self._timeout) or seen is _Seen.THERE:
+        try:
+            was_there = await self._hoprd.close_session(listener.key, timeout=self._timeout)
+        finally:
+            claim.tried_at = trio.current_time()
+        if was_there or seen is _Seen.THERE:
             claim.delisted = False
         elif was_alive:
             claim.delisted = True
@@ -118,7 +122,9 @@ class Closer:
         counts where the look says nothing: where the node cannot list, or where the list has nobody on that port, whom
         a DELETE could hurt.
         """
-        if self._territory.is_ours(listener.key) and self._claims.holder(listener.key) is claim:
+        is_ours = self._territory.is_ours(listener.key) and self._claims.holder(listener.key) is claim
+        # A list from before an earlier try, or from before the port changed hands, says nothing.
+        if is_ours or self._lookup.saw(listener, max(claim.tried_at, self._claims.past.changed_at(listener.key))):
             return _Seen.THERE
         try:
             listing = await self._lookup.since(trio.current_time())
@@ -167,7 +173,7 @@ class Closer:
                     return
                 is_closed = False
             except NodeError as error:
-                for claim in self._claims.closing():
+                for claim in self._closing_here():
                     claim.error = error
                 if isinstance(error, UnauthorizedError) or (tries := tries - 1) <= 0:
                     raise
@@ -186,21 +192,23 @@ class Closer:
 
     def _is_empty(self, listing: Listing, *, sure: bool) -> bool:
         """Settle the claims on our address that are not listed: at once, or when they weren't the time before."""
-        for claim in self._claims.closing():
-            assert claim.listener is not None
-            if not self._territory.is_ours(claim.listener.key):
-                continue
-            if listing.has(claim.listener):
+        for claim in self._closing_here():
+            if claim.listener is not None and listing.has(claim.listener):
                 claim.missed = False
             elif sure or claim.missed:
                 self._gone(claim)
             else:
                 claim.missed = True
-        return not any(self._territory.is_ours(key) for key in listing.listeners) and not self._claims.closing()
+        return not any(self._territory.is_ours(key) for key in listing.listeners) and not self._closing_here()
+
+    def _closing_here(self) -> list[Claim]:
+        """Those to be deleted on our address; one that the node put elsewhere is closed by itself."""
+        closing = self._claims.closing()
+        return [claim for claim in closing if claim.listener and self._territory.is_ours(claim.listener.key)]
 
     async def _find_delisted(self) -> None:
         """Those that were not listed for a while, and are now, can be closed with all the others."""
-        delisted = [claim for claim in self._claims.closing() if claim.delisted]
+        delisted = [claim for claim in self._closing_here() if claim.delisted]
         if delisted:
             listing = await self._lookup.since(trio.current_time())
             for claim in delisted:

@@ -18,6 +18,37 @@ __all__ = ["Destinations"]
 _PEERS_KEPT = 10.0
 
 
+class _Choice:
+    """The destinations to choose from while the same peers are connected: known ones that are not our own node.
+
+    Attributes:
+        connected: the peers, by address in lower case.
+    """
+
+    def __init__(self, connected: dict[str, str], candidates: list[tuple[str, str]]) -> None:
+        self.connected = connected
+        self._candidates = candidates
+        self._reachable = [each for each in candidates if each[0] in connected]
+        #: Where an address stands among them, in rising order.
+        self._places: dict[str, list[int]] = {}
+        for place, (address, _) in enumerate(self._reachable):
+            self._places.setdefault(address, []).append(place)
+
+    def other_than(self, relayer: str, rng: random.Random) -> str | None:
+        """One of those that are connected, by chance, but not the relayer; ``None`` if there is none."""
+        places = self._places.get(relayer, ())
+        if len(self._reachable) == len(places):
+            return None
+        chosen = rng.randrange(len(self._reachable) - len(places))
+        for place in places:
+            chosen += chosen >= place
+        return self._reachable[chosen][1]
+
+    def known_besides(self, relayer: str | None) -> int:
+        """How many there are, connected or not, without the relayer."""
+        return sum(address != (relayer or "").lower() for address, _ in self._candidates)
+
+
 class Destinations:
     """Chooses destinations, from the peers that somebody feeds or that the node is asked for."""
 
@@ -29,8 +60,10 @@ class Destinations:
         self._asked: dict[str, str] = {}
         self._asked_until = 0.0
         self._own: str | None = None
+        self._choice: _Choice | None = None
         self._address = SingleFlight(hoprd.addresses)
-        self._peers = SingleFlight(hoprd.peers)
+        self._hoprd = hoprd
+        self._peers = SingleFlight(self._ask_for_peers)
 
     def is_connected(self, address: str) -> bool | None:
         """Whether the peer was fed as connected; ``None`` when no peers ever were."""
@@ -58,20 +91,30 @@ class Destinations:
             NoDestinationError: there is none to choose.
         """
         own = (await self.own_address()).lower()
-        connected = await self._known_peers()
-        never = {own, (route.relayer or "").lower()}
-        # In a fixed order, so that the same random source chooses the same ones.
-        known = self._configured or [connected[peer] for peer in sorted(connected)]
-        candidates = [peer for peer in known if peer.lower() not in never]
-        reachable = [peer for peer in candidates if peer.lower() in connected]
-        if not reachable:
-            raise NoDestinationError(str(route), len(candidates) if self._configured else None)
-        return self._rng.choice(reachable)
+        choice = self._choice_of(await self._known_peers(), own)
+        destination = choice.other_than((route.relayer or "").lower(), self._rng)
+        if destination is None:
+            raise NoDestinationError(str(route), choice.known_besides(route.relayer) if self._configured else None)
+        return destination
+
+    def _choice_of(self, connected: dict[str, str], own: str) -> _Choice:
+        """What there is to choose from; worked out once for all who choose while the same peers are connected."""
+        if self._choice is None or self._choice.connected is not connected:
+            # In a fixed order, so that the same random source chooses the same ones.
+            known = self._configured or [connected[peer] for peer in sorted(connected)]
+            candidates = [(peer.lower(), peer) for peer in known]
+            self._choice = _Choice(connected, [each for each in candidates if each[0] != own])
+        return self._choice
 
     async def _known_peers(self) -> dict[str, str]:
         if self._connected is not None:
             return self._connected
         if trio.current_time() >= self._asked_until:
-            self._asked = {peer.address.lower(): peer.address for peer in await self._peers.get()}
-            self._asked_until = trio.current_time() + _PEERS_KEPT
+            return await self._peers.get()
+        return self._asked
+
+    async def _ask_for_peers(self) -> dict[str, str]:
+        # Here, once for all who wait, and not by each of them.
+        self._asked = {peer.address.lower(): peer.address for peer in await self._hoprd.peers()}
+        self._asked_until = trio.current_time() + _PEERS_KEPT
         return self._asked

@@ -13,6 +13,7 @@ from math import inf
 import trio
 
 from trio_sessions._backoff import Backoff
+from trio_sessions._descriptors import out_of_descriptors
 from trio_sessions._errors import (
     CannotPinRelayerError,
     InvalidInputError,
@@ -48,7 +49,10 @@ def is_outage(error: SessionsError) -> bool:
         return _NOT_READY in error.text
     if isinstance(error, ServerFailureError):
         return error.status in _PROXY_OUTAGE
-    return isinstance(error, NodeUnavailableError | NotReadyError)
+    if isinstance(error, NodeUnavailableError):
+        # Without a file descriptor for a connection, the trouble is ours.
+        return out_of_descriptors(error) is None
+    return isinstance(error, NotReadyError)
 
 
 def is_final(error: SessionsError) -> bool:
@@ -87,13 +91,13 @@ class Gate:
 
     async def wait(self, key: Hashable) -> None:
         """Wait until a POST of this route may go out; always a checkpoint."""
-        await trio.sleep_until(self._not_before.get(key, -inf))
+        await _sleep_until(self._not_before.get(key, -inf))
         while True:
             while self._down_since is not None:
                 await self._wait_for_node()
             # One waits for the next slot, the others for their turn: so nobody has a slot that he cannot use.
             async with self._turn:
-                await trio.sleep_until(self._next_slot)
+                await _sleep_until(self._next_slot)
                 if self._down_since is None:
                     self._next_slot = trio.current_time() + self._interval
                     return
@@ -154,3 +158,9 @@ class Gate:
         if self._down_since is not None:
             _log.info("the node is back after %.0f s", trio.current_time() - self._down_since)
         self._down_since = None
+
+
+async def _sleep_until(moment: float) -> None:
+    """Trio's, without the cancel that a moment in the past costs there; no checkpoint then."""
+    if moment > trio.current_time():
+        await trio.sleep_until(moment)

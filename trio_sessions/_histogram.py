@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 __all__ = ["Histogram"]
 
@@ -13,6 +14,11 @@ _HIGHEST = 1000.0
 _GROWTH = 1.02
 _LOG_GROWTH = math.log(_GROWTH)
 _BUCKETS = math.ceil(math.log(_HIGHEST / _LOWEST) / _LOG_GROWTH) + 1
+
+
+def _bucket(seconds: float) -> int:
+    clamped = min(max(seconds, _LOWEST), _HIGHEST)
+    return round(math.log(clamped / _LOWEST) / _LOG_GROWTH)
 
 
 class Histogram:
@@ -29,9 +35,19 @@ class Histogram:
 
     def add(self, seconds: float) -> None:
         """Count one duration; what lies outside of the bounds counts as the bound."""
-        clamped = min(max(seconds, _LOWEST), _HIGHEST)
-        self._counts[round(math.log(clamped / _LOWEST) / _LOG_GROWTH)] += 1
-        self._total += 1
+        self.add_all((seconds,))
+
+    def add_all(self, durations: Sequence[float]) -> None:
+        """Count several; those of a batch that came back in one piece are all the same."""
+        if not durations:
+            return
+        self._total += len(durations)
+        first = durations[0]
+        if durations.count(first) == len(durations):
+            self._counts[_bucket(first)] += len(durations)
+            return
+        for seconds in durations:
+            self._counts[_bucket(seconds)] += 1
 
     def quantile(self, q: float) -> float | None:
         """The duration that a share of ``q`` (0 to 1) doesn't exceed, in seconds; ``None`` when empty."""

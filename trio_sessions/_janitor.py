@@ -29,6 +29,7 @@ from trio_sessions._errors import (
 from trio_sessions._hoprd import Hoprd
 from trio_sessions._hurry import Hurry
 from trio_sessions._journal import Journal
+from trio_sessions._limit import Limit
 from trio_sessions._listeners import Claim, ListenerEvent, ListenerState
 from trio_sessions._listing import Listing, Lookup
 from trio_sessions._matching import (
@@ -54,6 +55,11 @@ _LOOK_AGAIN = (0.5, 10.0)
 #: How old a list may be, and how long it may take, to be what was there before a POST; seconds.
 _BEFORE_AGE = 1.0
 _BEFORE_TIMEOUT = 1.0
+#: A POST that is under way for longer, seconds, leaves its place to another one: a relayer that never answers holds its
+#: own for a minute and a half (contract §3.3). No longer than what the pool's pace needs to fill all places.
+_OPEN_PATIENCE = 1.0
+#: ... but there may be only so many times as many of these as of the others.
+_SLOW_OPENS = 16
 #: Of the stop timeout, the share that POSTs under way may take: what is left is for closing what they made.
 _POST_SHARE = 0.5
 #: What a proxy answers for a node that it lost, or that takes long; the daemon itself never does (contract §1.4).
@@ -96,7 +102,8 @@ class Janitor:
             rng=rng,
         )
         self._sweeper = Sweeper(lookup, self._claims, self._closer, territory, self._hurry)
-        self._open_slots = trio.CapacityLimiter(max_opens)
+        #: Of the POSTs in flight.
+        self._opens = Limit[Claim](max_opens, most_slow=max_opens * _SLOW_OPENS, patience=_OPEN_PATIENCE)
         self._scope = trio.CancelScope(shield=True)
         self._ready = trio.Event()
         self._finish = trio.Event()
@@ -205,7 +212,7 @@ class Janitor:
             claim.delisted = not is_lost and (is_delisted or claim.delisted)
             self._claims.apply(claim, ListenerEvent.RELEASED)
             assert claim.listener is not None
-            # At a stop, those on our own address are closed together, by :meth:`_sweep_at_stop`.
+            # At a stop, those on our own address are closed together, by the sweeper.
             if not self._hurry or not self._territory.is_ours(claim.listener.key) or self._work is None:
                 self._start(self._closer.close, claim)
 
@@ -249,7 +256,8 @@ class Janitor:
 
     async def _post(self, claim: Claim) -> None:
         try:
-            async with self._open_slots:
+            await self._opens.acquire(claim)
+            try:
                 await self._sweeper.wait_swept()
                 await self._prepare(claim)
                 if claim.abandoned:
@@ -257,7 +265,10 @@ class Janitor:
                     return
                 claim.posted_at = trio.current_time()
                 self._claims.apply(claim, ListenerEvent.POST)
+                self._opens.waits(claim)
                 listener = await self._hoprd.open_session(claim.request)
+            finally:
+                self._opens.release(claim)
         except trio.Cancelled:
             self._post_failed(claim, None, unknown=claim.state is ListenerState.POSTING)
             raise
@@ -341,12 +352,14 @@ class Janitor:
             try:
                 listing = await self._lookup.since(looked_at)
             except NodeError as error:
+                # On our own address, a sweep may have found it meanwhile; then it is the closer's.
+                if claim.state is not ListenerState.UNKNOWN:
+                    return
                 claim.error = claim.error or error
                 if isinstance(error, UnauthorizedError) or looked_at > latest + MEMORY:
                     self._claims.give_up(claim)
                     return
                 continue
-            # On our own address, a sweep may have found it meanwhile.
             if claim.state is not ListenerState.UNKNOWN:
                 return
             if claim.refused is not None and listing.has(claim.refused):
@@ -366,7 +379,7 @@ class Janitor:
         ]
         if is_ambiguous(claim, self._claims, unclaimed):
             # For good: when one of them is gone, nobody knows which.
-            claim.is_ambiguous = True
+            self._claims.note_ambiguous(claim)
         found = recognise(claim, self._claims, unclaimed)
         # What comes to be listed when no POST of ours can be under way any more is a stranger's, unless by its port.
         if found is not None and (listing.started_at <= latest or chose_port(claim.request)):

@@ -15,9 +15,11 @@ import attrs
 import trio
 
 from trio_sessions._datagrams import Connect
+from trio_sessions._descriptors import why_no_socket
 from trio_sessions._errors import SessionEndedError, SessionOpenError, SessionsError
 from trio_sessions._gate import Gate, is_final, is_outage
 from trio_sessions._janitor import Janitor
+from trio_sessions._latch import Latch
 from trio_sessions._leaf import leaf
 from trio_sessions._lifecycle import USABLE, EndReason, Event, State
 from trio_sessions._link import Link
@@ -65,6 +67,23 @@ class Surroundings:
 class Keeper:
     """One session's task with all that it owns."""
 
+    __slots__ = (
+        "_around",
+        "_attention",
+        "_deaf",
+        "_delisted",
+        "_draining",
+        "_ending",
+        "_failure",
+        "_link",
+        "_over",
+        "_reachable",
+        "_ready",
+        "_record",
+        "_refused",
+        "is_left",
+    )
+
     def __init__(self, route: Route, around: Surroundings, *, reachable: bool) -> None:
         self._around = around
         self._record = SessionRecord(route)
@@ -72,9 +91,12 @@ class Keeper:
         #: The words for the task: changed by anybody, read by the task.
         self._reachable = reachable
         self._ending: EndReason | None = None
-        self._word = trio.Event()
-        #: Holds back a stop while answers are waited for; has a deadline when it is entered.
-        self._draining = trio.CancelScope(shield=True)
+        #: In which the task reads; cancelled when there is a word for it.
+        self._attention: trio.CancelScope | None = None
+        #: Holds back a stop while answers are waited for.
+        self._draining: trio.CancelScope | None = None
+        #: The socket failed, or its reader: nothing can come any more.
+        self._deaf = False
         #: The node's system refused a datagram: nobody listens there.
         self._refused = False
         #: The listener answers, but the node does not list it any more.
@@ -83,8 +105,8 @@ class Keeper:
         self.is_left = False
         self._failure: SessionsError | None = None
         #: Set when the session is open, or will never be.
-        self._ready = trio.Event()
-        self._over = trio.Event()
+        self._ready = Latch()
+        self._over = Latch()
 
     # -- for everybody
 
@@ -160,17 +182,22 @@ class Keeper:
         """Ask the task to end the session; the first reason counts. Never waits."""
         if self._ending is None:
             self._ending = reason
-            self._word.set()
+            self._interrupt()
 
     def limit_draining(self, deadline: float) -> None:
         """Wait for answers no longer than until then."""
-        self._draining.deadline = min(self._draining.deadline, deadline)
+        if self._draining is not None:
+            self._draining.deadline = min(self._draining.deadline, deadline)
 
     def set_reachable(self, reachable: bool) -> None:
         """Say whether the relayer is in sight. Never waits."""
         if self._reachable != reachable:
             self._reachable = reachable
-            self._word.set()
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        if self._attention is not None:
+            self._attention.cancel()
 
     async def wait_ready(self) -> None:
         """Wait until the session is open, or was and has ended.
@@ -211,6 +238,7 @@ class Keeper:
         self._failure = SessionEndedError(str(self._record.route), EndReason.CRASHED.value)
         self._failure.__cause__ = error
         self.tell(EndReason.CRASHED)
+        self._stop_listening()
 
     async def _open(self) -> tuple[Claim, Link]:
         """Open listener and socket, in as many attempts as the pool allows."""
@@ -241,7 +269,7 @@ class Keeper:
                 raise claim.error or self.ended()
             encoder = BatchEncoder(record.route.relayer or request.destination, sender, claim.listener.payload_size)
             # A packet with no room for a message's header is found out here, not by the first batch.
-            encoder.encode(1, MAX_INDEX, _LATE)
+            encoder.check_fit(1, MAX_INDEX, _LATE)
             self._link = self._connect(claim.listener, encoder)
         except BaseException:
             around.janitor.release(claim, alive_at=trio.current_time())
@@ -253,7 +281,7 @@ class Keeper:
         try:
             sock = around.connect(around.connect_host or listener.key.ip, listener.key.port)
         except OSError as error:
-            detail = f"no local socket for it: {error.strerror or error}"
+            detail = f"no local socket for it: {why_no_socket(error)}"
             raise SessionOpenError(str(record.route), detail, attempts=record.attempts, retry_in=0.0) from error
         record.listener = listener
         record.opened_at = trio.current_time()
@@ -276,22 +304,17 @@ class Keeper:
 
     async def _work(self, link: Link) -> None:
         """Read and watch until there is a reason to end, then drain."""
-        # Shielded, so that answers are read while a stop drains; cancelled below, whatever happens.
-        reading = trio.CancelScope(shield=True)
-
-        async def read() -> None:
-            with reading:
-                await self._guard(link.run)
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(read)
-            try:
-                await self._guard(self._supervise)
-            finally:
-                try:
-                    await self._drain(link)
-                finally:
-                    reading.cancel()
+        try:
+            await self._supervise(link)
+        except trio.Cancelled as cancelled:
+            # Where it was waiting concerns nobody. Of ten thousand that end together, each would keep its frames until
+            # its listener is settled, and set the garbage collector to work.
+            cancelled.__traceback__ = None
+            raise
+        except Exception as error:  # noqa: BLE001 - siblings live on
+            self._crashed(error)
+        finally:
+            await self._drain(link)
 
     async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do a part of the session's work; a crash of it ends the session, which tells so, and no other."""
@@ -300,28 +323,28 @@ class Keeper:
         except Exception as error:  # noqa: BLE001 - siblings live on
             self._crashed(error)
 
-    async def _supervise(self) -> None:
-        """Follow the peer's reachability until there is a reason to end."""
+    async def _supervise(self, link: Link) -> None:
+        """Read, and follow the peer's reachability, until there is a reason to end."""
         record = self._record
         while True:
-            await self._until(lambda: self._ending is not None or not self._reachable)
+            await self._read_until(link, lambda: self._ending is not None or not self._reachable)
             if self._ending is not None:
                 return
             record.grace_ends_at = trio.current_time() + self._around.grace_period
             self._apply(Event.PEER_LOST)
             with trio.move_on_after(self._around.grace_period) as grace:
-                await self._wait_for_peer()
+                await self._wait_for_peer(link)
             record.grace_ends_at = None
             if grace.cancelled_caught:
                 self.tell(EndReason.GRACE_EXPIRED)
             elif self._ending is None:
                 self._apply(Event.PEER_BACK)
 
-    async def _wait_for_peer(self) -> None:
+    async def _wait_for_peer(self, link: Link) -> None:
         """Wait until the peer is back, or there is a reason to end, and keep the listener alive meanwhile."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_alive)
-            await self._until(lambda: self._ending is not None or self._reachable)
+            await self._read_until(link, lambda: self._ending is not None or self._reachable)
             nursery.cancel_scope.cancel()
 
     async def _keep_alive(self) -> None:
@@ -330,11 +353,17 @@ class Keeper:
             await self._around.touch(self._record.listener)
             await trio.sleep(self._around.keepalive_interval)
 
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        """Wait for words until ``condition`` holds; no checkpoint when it does already."""
+    async def _read_until(self, link: Link, condition: Callable[[], bool]) -> None:
+        """Take what arrives until ``condition`` holds after a word; no checkpoint when it does already.
+
+        In this very task, which a word interrupts: ten thousand readers of their own would double what idle sessions
+        cost.
+        """
         while not condition():
-            await self._word.wait()
-            self._word = trio.Event()
+            with trio.CancelScope() as self._attention:
+                await link.run()
+                # The socket is of no more use. Whoever uses it finds that out, too, and there is a word of it.
+                await trio.sleep_forever()
 
     async def _drain(self, link: Link) -> None:
         """Take no new messages, and wait for the answers of those under way, within the drain timeout."""
@@ -344,11 +373,14 @@ class Keeper:
             self._apply(Event.LISTENER_GONE)
             return
         self._apply(Event.END)
-        link.take_no_more()
-        if self.reason not in (EndReason.SOCKET_FAILED, EndReason.CRASHED):
-            self.limit_draining(self._around.drain_deadline())
+        if not link.is_idle and not self._deaf:
+            self._draining = trio.CancelScope(shield=True, deadline=self._around.drain_deadline())
+            # Shielded, so that answers are read while a stop drains.
             with self._draining:
-                await link.wait_idle()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._guard, link.run)
+                    await link.wait_idle()
+                    nursery.cancel_scope.cancel()
 
     def _hand_over(self, claim: Claim, link: Link) -> None:
         """Give the listener to the janitor: the session is done with it."""
@@ -366,8 +398,7 @@ class Keeper:
     async def _wait_settled(self, claim: Claim) -> None:
         if self._record.state is State.CLOSING:
             # This shield has a deadline: the janitor settles every claim by its own.
-            with trio.CancelScope(shield=True):
-                await claim.settled.wait()
+            await claim.settled.wait_shielded()
             self.is_left = claim.state is ListenerState.LEFT
             self._apply(Event.SETTLED)
 
@@ -389,5 +420,9 @@ class Keeper:
         _log.info("session via %s: %s", self._record.route, "listener gone" if gone else f"socket failed: {error}")
         self._refused = gone
         self.tell(EndReason.LISTENER_GONE if gone else EndReason.SOCKET_FAILED)
-        # Nothing can come any more.
-        self._draining.cancel()
+        self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        self._deaf = True
+        if self._draining is not None:
+            self._draining.cancel()

@@ -96,10 +96,13 @@ class Ledger:
 
     def accept(self, relayer: str, count: int) -> Entry:
         """Take ``count`` messages into the books; they are pending until the entry is settled."""
-        _, account = self._by_relayer.setdefault(relayer.lower(), (relayer, _Account()))
-        for each in (self._total, account):
-            each.accepted += count
-        return Entry(relayer, count, (self._total, account))
+        key = relayer.lower()
+        if key not in self._by_relayer:
+            self._by_relayer[key] = relayer, _Account()
+        account, total = self._by_relayer[key][1], self._total
+        account.accepted += count
+        total.accepted += count
+        return Entry(relayer, count, (total, account))
 
     def total(self) -> Messages:
         """The count of all messages."""

@@ -21,6 +21,9 @@ __all__ = ["ENDED", "USABLE", "EndReason", "Event", "IllegalTransitionError", "S
 class State(Enum):
     """Where a session stands."""
 
+    # A member is itself alone. Enum's own hash, of its name, is written in Python, and all is looked up by these.
+    __hash__ = object.__hash__
+
     OPENING = "opening"
     """Its listener is asked for, perhaps for the second or third time."""
     ACTIVE = "active"
@@ -39,6 +42,9 @@ class State(Enum):
 
 class Event(Enum):
     """What happens to a session."""
+
+    # A member is itself alone. Enum's own hash, of its name, is written in Python, and all is looked up by these.
+    __hash__ = object.__hash__
 
     OPENED = "opened"
     OPEN_FAILED = "open failed"
@@ -68,10 +74,10 @@ class IllegalTransitionError(RuntimeError):
     """An event met a state in which it cannot happen: a bug of ours, never of a caller or of the node."""
 
 
-#: Messages may be sent in these.
-USABLE = frozenset({State.ACTIVE, State.UNREACHABLE})
+#: Messages may be sent in these. A tuple, as it is asked for each batch: to look it up in a set would hash the state.
+USABLE = (State.ACTIVE, State.UNREACHABLE)
 #: Nothing happens after these.
-ENDED = frozenset({State.CLOSED, State.LOST})
+ENDED = (State.CLOSED, State.LOST)
 
 _TABLE = {
     (State.OPENING, Event.OPENED): State.ACTIVE,

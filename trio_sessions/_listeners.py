@@ -17,9 +17,9 @@ from enum import Enum
 from math import inf
 
 import attrs
-import trio
 
 from trio_sessions._errors import SessionsError
+from trio_sessions._latch import Latch
 from trio_sessions._lifecycle import IllegalTransitionError
 from trio_sessions._listing import Listing
 from trio_sessions._model import Listener, SessionRequest
@@ -33,6 +33,9 @@ _FRESH = 1.0
 
 class ListenerState(Enum):
     """Where a listener stands."""
+
+    # A member is itself alone. Enum's own hash, of its name, is written in Python, and all is looked up by these.
+    __hash__ = object.__hash__
 
     INTENT = "intent"
     """Wanted; no request was sent."""
@@ -52,6 +55,9 @@ class ListenerState(Enum):
 
 class ListenerEvent(Enum):
     """What happens to a listener."""
+
+    # A member is itself alone. Enum's own hash, of its name, is written in Python, and all is looked up by these.
+    __hash__ = object.__hash__
 
     POST = "post"
     OPENED = "opened"
@@ -108,6 +114,7 @@ class Claim:
         error: why the POST, or the last try of a DELETE, failed.
         abandoned: nobody waits for the POST's outcome any more.
         alive_at: when something came from the listener last, by Trio's clock.
+        tried_at: when the last try of a DELETE was over.
         missed: the last look did not find the listener.
         delisted: the listener answers, but the node does not list it any more (contract §3.2).
         refused: what the reply to the POST named, and we could not use.
@@ -126,13 +133,14 @@ class Claim:
     error: SessionsError | None = None
     abandoned: bool = False
     alive_at: float = -inf
+    tried_at: float = -inf
     missed: bool = False
     delisted: bool = False
     refused: Listener | None = None
     is_ambiguous: bool = False
     row: int | None = None
-    answered: trio.Event = attrs.field(factory=trio.Event)
-    settled: trio.Event = attrs.field(factory=trio.Event)
+    answered: Latch = attrs.field(factory=Latch)
+    settled: Latch = attrs.field(factory=Latch)
 
     def apply(self, event: ListenerEvent) -> None:
         """Move to the state that ``event`` leads to; an illegal event raises and changes nothing."""

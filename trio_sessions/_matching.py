@@ -13,7 +13,16 @@ from trio_sessions._address import same_address
 from trio_sessions._listeners import Claim, ListenerState
 from trio_sessions._model import Listener, ListenerKey, Path, SessionRequest, split_listen_host
 
-__all__ = ["MAY_HAVE_MADE_ONE", "answers", "chose_port", "fits", "is_certain", "is_where_asked", "recognise"]
+__all__ = [
+    "MAY_HAVE_MADE_ONE",
+    "answers",
+    "chose_port",
+    "fits",
+    "is_ambiguous",
+    "is_certain",
+    "is_where_asked",
+    "recognise",
+]
 
 #: Claims in these states may have a listener that we have not heard of.
 MAY_HAVE_MADE_ONE = (ListenerState.POSTING, ListenerState.UNKNOWN)
@@ -37,7 +46,7 @@ def is_where_asked(key: ListenerKey, request: SessionRequest) -> bool:
     if request.listen_host is None:
         return True
     ip, port = split_listen_host(request.listen_host)
-    return (not port or int(port) in (0, key.port)) and (not ip or ip_address(ip) == ip_address(key.ip))
+    return (not port or int(port) in (0, key.port)) and (not ip or ip == key.ip or ip_address(ip) == ip_address(key.ip))
 
 
 def fits(claim: Claim, listener: Listener) -> bool:
@@ -51,6 +60,9 @@ def recognise(claim: Claim, claims: Iterable[Claim], unclaimed: Sequence[Listene
     ``unclaimed`` are the listed ones that nobody of ours holds.
     """
     own = _own(claim, unclaimed)
+    if not own:
+        # So it is with most of a thousand that look at one time.
+        return None
     others = [other for other in claims if other.state is ListenerState.POSTING]
     if any(fits(other, listener) for other in others for listener in own) or is_ambiguous(claim, claims, unclaimed):
         return None

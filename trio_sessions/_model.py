@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Literal
 
@@ -125,10 +126,22 @@ class SessionRequest:
         check_amount(self.response_buffer, "response buffer")
         check_amount(self.max_surb_upstream, "max SURB upstream")
 
+    def at(self, listen_host: str) -> SessionRequest:
+        """The same request for a listener there. Everything else was checked when it was made."""
+        split_listen_host(listen_host)
+        other = object.__new__(SessionRequest)
+        for name in _REQUEST_FIELDS:
+            object.__setattr__(other, name, getattr(self, name))
+        object.__setattr__(other, "listen_host", listen_host)
+        return other
+
     @property
     def balancer(self) -> bool:
         """Whether the node may run the balancer for it, and wait for that (contract §2.1, §3.3)."""
         return self.response_buffer != 0
+
+
+_REQUEST_FIELDS = tuple(field.name for field in attrs.fields(SessionRequest))
 
 
 @attrs.frozen(order=True)
@@ -185,7 +198,9 @@ class Listener:
 
         One that names no session cannot be told from others; of TCP none does before a client comes (contract §2.1).
         """
-        if self.key != other.key or not same_address(self.destination, other.destination):
+        if self.key is not other.key and self.key != other.key:
+            return False
+        if not same_address(self.destination, other.destination):
             return False
         if self.key.protocol == "tcp" and not (self.clients and other.clients):
             return True
@@ -348,6 +363,7 @@ def _check_target(value: int | str) -> None:
         raise InvalidInputError("target", value, "not host:port", "write for example 127.0.0.1:8080, or 0 for the echo")
 
 
+@lru_cache(maxsize=1024)
 def split_listen_host(value: str) -> tuple[str, str]:
     """The ip and the port of a listen host, either of them ``""`` where it is left out.
 
@@ -370,6 +386,7 @@ def split_listen_host(value: str) -> tuple[str, str]:
     return ip, port
 
 
+@lru_cache(maxsize=1024)
 def _is_ip(text: str, version: int | None = None) -> bool:
     try:
         ip = ip_address(text)

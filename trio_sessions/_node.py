@@ -14,19 +14,12 @@ from trio_sessions._address import check_address
 from trio_sessions._backoff import Backoff
 from trio_sessions._batches import BatchOutcome
 from trio_sessions._datagrams import Connect, connect_udp
-from trio_sessions._errors import (
-    InvalidInputError,
-    NodeError,
-    PoolStoppedError,
-    SessionEndedError,
-    SessionsError,
-    StatusError,
-)
+from trio_sessions._errors import InvalidInputError, NodeError, PoolStoppedError, StatusError
 from trio_sessions._hoprd import Hoprd
+from trio_sessions._intake import Intake
 from trio_sessions._journal import InThread
-from trio_sessions._lane import Lane
+from trio_sessions._lane import Bounds
 from trio_sessions._leaf import open_leaf_nursery
-from trio_sessions._ledger import Entry
 from trio_sessions._lifecycle import EndReason
 from trio_sessions._model import Path
 from trio_sessions._namespaces import PortRange
@@ -59,12 +52,15 @@ class NodeOptions:
             then, and wherever a relayer is asked for, the destination is meant.
         poll_interval: between polls of health, peers and channels.
         intake: messages of one relayer that may be in hand, waiting or under way; whoever brings more waits.
+        intake_total: messages of all relayers together. Each has the same share of it, which the others cannot use up;
+            a batch that is larger than the share is taken when nothing else of its relayer is in hand.
     """
 
     relayers: tuple[str, ...] | None = attrs.field(default=None, converter=_addresses)
     hops: int | None = None
     poll_interval: float = attrs.field(default=10.0, validator=duration(positive=True))
     intake: int = attrs.field(default=MAX_BATCH, validator=whole(MAX_BATCH))
+    intake_total: int = attrs.field(default=100 * MAX_BATCH, validator=whole(MAX_BATCH))
 
     def __attrs_post_init__(self) -> None:
         if self.hops is not None:
@@ -106,15 +102,15 @@ class Node:
         self._connect = connect
         self._in_thread = in_thread
         self._pool: SessionPool | None = None
-        self._nursery: trio.Nursery | None = None
+        self._intake: Intake | None = None
         self._polling = trio.CancelScope()
+        self._draining = trio.CancelScope()
         self._started = False
-        self._stopped = False
+        self._stopped_at: float | None = None
         self._healthy: bool | None = None
         #: By lower-case address, as the node prints it.
         self._relayers: dict[str, str] = {}
         self._connected: frozenset[str] = frozenset()
-        self._lanes: dict[str, Lane] = {}
 
     # -- what users call
 
@@ -127,22 +123,24 @@ class Node:
 
         Raises:
             StatusError: the node's first answer was a refusal, e.g. :class:`UnauthorizedError`: waiting would not help.
+            InstanceInUseError, JournalError, InvalidInputError: what :func:`open_pool` raises at its start.
             RuntimeError: it runs, or ran, already.
         """
         if self._started:
             raise RuntimeError("a Node runs once: make another one")
         self._started = True
-        if self._stopped:
+        if self._stopped_at is not None:
             task_status.started()
             return
         async with open_leaf_nursery() as nursery:
             # Around the pool, so that batches which nobody waits for live to be counted when the pool has ended.
-            self._nursery = nursery
             try:
                 async with open_pool(
                     self._hoprd, self._pool_options, rng=self._rng, connect=self._connect, in_thread=self._in_thread
                 ) as pool:
                     self._pool = pool
+                    bounds = Bounds(self._options.intake, self._options.intake_total)
+                    self._intake = Intake(pool._ledger, nursery, bounds, self._session)
                     with self._polling:
                         try:
                             await self._poll_until_up()
@@ -152,18 +150,30 @@ class Node:
                             raise
                         task_status.started()
                         await self._poll_on()
+                    await self._drain(pool, self._intake)
             finally:
-                self._nursery = None
+                if self._intake is not None:
+                    self._intake.end()
 
     def stop(self, *, drain: bool = True) -> None:
         """End the node: no more messages are taken; :meth:`run` returns when all is over. Never waits; idempotent.
 
-        With ``drain=False``, at once or in a second call, answers are not waited for.
+        What was taken goes on, within the pool's drain timeout: batches wait for their sessions to open, are sent, and
+        wait for their answers; then the pool stops. With ``drain=False``, at once or in a second call, nothing is
+        waited for.
         """
-        self._stopped = True
+        if self._stopped_at is None:
+            self._stopped_at = trio.current_time()
         self._polling.cancel()
+        if self._intake is not None:
+            self._intake.close()
         if self._pool is not None:
-            self._pool.stop(drain=drain)
+            # Whatever stops the pool meanwhile, a cancel or its user, gives it no more time.
+            self._pool._stop_since(self._stopped_at)
+        if not drain:
+            self._draining.cancel()
+            if self._pool is not None:
+                self._pool._stop(self._stopped_at, drain=False)
 
     async def relay(self, relayer: str, count: int = 1) -> BatchOutcome:
         """Relay a batch of ``count`` messages through ``relayer``, and wait for the outcome.
@@ -176,16 +186,16 @@ class Node:
             SessionOpenError: no session through the relayer could be opened; the messages count as undelivered.
             PoolStoppedError: the node does not run, or stops before the batch left.
         """
-        entry = await self._accept(relayer, count)
-        return await self._carry(relayer, entry)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return await self._open_intake(relayer, count).relay(self._known(relayer), count)
 
     async def submit(self, relayer: str, count: int = 1) -> None:
-        """Hand in a batch and don't wait for its outcome: the report counts it. Otherwise like :meth:`relay`."""
-        entry = await self._accept(relayer, count)
-        if self._nursery is None:
-            self._leave(relayer, entry, EndReason.STOPPED.value)
-            raise PoolStoppedError(relayer, EndReason.STOPPED.value)
-        self._nursery.start_soon(self._carry_quietly, relayer, entry)
+        """Hand in a batch and don't wait for its outcome: the report counts it. Otherwise like :meth:`relay`.
+
+        A session that is open sends it before this returns, as far as its socket has room.
+        """
+        await trio.lowlevel.checkpoint()
+        await self._open_intake(relayer, count).submit(self._known(relayer), count)
 
     @property
     def relayers(self) -> tuple[str, ...]:
@@ -210,49 +220,35 @@ class Node:
 
     @property
     def report(self) -> PoolReport:
-        """The pool's account, final once :meth:`run` has returned."""
-        return self.pool.report
+        """The pool's account, final once :meth:`run` has returned; its stop began with :meth:`stop`."""
+        report = self.pool.report
+        if report.stop_duration is None and self._stopped_at is not None:
+            # What was taken comes to its end; after that the pool stops.
+            return attrs.evolve(report, stop_duration=trio.current_time() - self._stopped_at)
+        return report
 
     # -- intake
 
-    async def _accept(self, relayer: str, count: int) -> Entry:
-        check_address(relayer, "relayer")
+    def _open_intake(self, relayer: str, count: int) -> Intake:
         check_count(count)
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._check_running(relayer)
-        if relayer.lower() not in self._relayers:
-            if self._options.hops is not None:
-                rule = "is no destination that the node is connected to"
-                raise InvalidInputError("destination", relayer, rule, "choose another one")
-            rule = "is no relayer of this node with an open outgoing channel"
-            raise InvalidInputError("relayer", relayer, rule, "open a channel to it, or choose another one")
-        await self._lane(relayer).enter(count)
-        try:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            self._check_running(relayer)
-        except BaseException:
-            self._lane(relayer).leave(count)
-            raise
-        return self.pool._ledger.accept(self._relayers.get(relayer.lower(), relayer), count)
+        if self._intake is None or self._stopped_at is not None:
+            check_address(relayer, "relayer")
+            reason = EndReason.STOPPED.value if self._started else "the node was not started"
+            raise PoolStoppedError(relayer, reason)
+        return self._intake
 
-    async def _carry(self, relayer: str, entry: Entry) -> BatchOutcome:
-        reason = "cancelled"
-        try:
-            while True:
-                session = await self._session(relayer)
-                try:
-                    return await session._relay(entry)
-                except SessionEndedError as error:
-                    # It ended before anything of the batch was sent: the next session will do, unless all are ending.
-                    reason = error.reason
-        except SessionEndedError as error:
-            reason = error.reason
-            raise
-        except SessionsError:
-            reason = EndReason.OPEN_FAILED.value
-            raise
-        finally:
-            self._leave(relayer, entry, reason)
+    def _known(self, relayer: str) -> str:
+        """The relayer as the node prints it."""
+        given: object = relayer
+        known = self._relayers.get(given.lower()) if isinstance(given, str) else None
+        if known is not None:
+            return known
+        check_address(relayer, "relayer")
+        if self._options.hops is not None:
+            rule = "is no destination that the node is connected to"
+            raise InvalidInputError("destination", relayer, rule, "choose another one")
+        rule = "is no relayer of this node with an open outgoing channel"
+        raise InvalidInputError("relayer", relayer, rule, "open a channel to it, or choose another one")
 
     async def _session(self, address: str) -> Session:
         hops = self._options.hops
@@ -260,27 +256,13 @@ class Node:
             return await self.pool.session(address)
         return await self.pool.session(destination=address, hops=hops)
 
-    async def _carry_quietly(self, relayer: str, entry: Entry) -> None:
-        try:
-            await self._carry(relayer, entry)
-        except SessionsError as error:
-            # The ledger has it, and session and gate have logged what matters.
-            _log.debug("batch for %s not delivered: %s", relayer, error)
-        except Exception:  # noqa: BLE001 - a crash costs this batch, which is counted, and no other
-            _log.exception("batch for %s crashed", relayer)
-
-    def _leave(self, relayer: str, entry: Entry, reason: str) -> None:
-        if not entry.settled:
-            entry.settle(undelivered=entry.count, reason=reason)
-        self._lane(relayer).leave(entry.count)
-
-    def _lane(self, relayer: str) -> Lane:
-        return self._lanes.setdefault(relayer.lower(), Lane(self._options.intake))
-
-    def _check_running(self, relayer: str) -> None:
-        if self._stopped or self._nursery is None or self._pool is None:
-            reason = EndReason.STOPPED.value if self._started else "the node was not started"
-            raise PoolStoppedError(relayer, reason)
+    async def _drain(self, pool: SessionPool, intake: Intake) -> None:
+        """After a stop, let what was taken come to its end, within the time that draining has; then stop the pool."""
+        assert self._stopped_at is not None
+        self._draining.deadline = self._stopped_at + self._pool_options.drain_time
+        with self._draining:
+            await intake.wait_empty()
+        pool._stop(self._stopped_at)
 
     # -- polling
 
@@ -336,3 +318,5 @@ class Node:
         self._relayers = {a.lower(): a for a in usable if allowed is None or a.lower() in allowed}
         self._connected = frozenset(peer.address.lower() for peer in peers)
         self.pool.set_connected(peer.address for peer in peers)
+        if self._intake is not None:
+            self._intake.forget_idle(self._relayers)

@@ -68,6 +68,10 @@ def _check_connect_host(_: Any, __: attrs.Attribute[str | None], value: str | No
         raise InvalidInputError("connect host", value, "is no ip address", "write an ip, not a name") from None
 
 
+#: The share of the stop timeout that draining may take at most, whatever the drain timeout says.
+_DRAIN_SHARE = 0.5
+
+
 @attrs.frozen(kw_only=True)
 class PoolOptions:
     """How a pool behaves. Durations in seconds.
@@ -84,8 +88,9 @@ class PoolOptions:
         close_timeout: of one DELETE; failed ones are tried again.
         open_attempts: POSTs that a session tries before it gives up; outages of the whole node don't count.
         opens_per_second: POSTs of all sessions together.
-        max_opens: POSTs in flight.
-        max_closes: DELETEs in flight.
+        max_opens: POSTs in flight, without those that the node has had for longer than a second: of these there may be
+            16 times as many, so that relayers that never answer hold up no other.
+        max_closes: DELETEs in flight; at a stop, which has little time, 16 times as many.
         namespace: which listeners are ours: see :class:`Shared`, :class:`DedicatedAddress`, :class:`PortRange`.
         instance: this one's name: at one node, each instance needs another.
         journal: the file that remembers what is open, so that the next start closes what a killed process left; None:
@@ -117,6 +122,11 @@ class PoolOptions:
     connect_host: str | None = attrs.field(default=None, validator=_check_connect_host)
     capabilities: frozenset[Capability] = DEFAULT_CAPABILITIES
     response_buffer: int | None = 0
+
+    @property
+    def drain_time(self) -> float:
+        """Seconds of a stop that may be spent on waiting for answers."""
+        return min(self.drain_timeout, self.stop_timeout * _DRAIN_SHARE)
 
     def __attrs_post_init__(self) -> None:
         if self.listen_host is not None and not isinstance(self.namespace, Shared):

@@ -32,7 +32,13 @@ class Past:
 
     def changed(self, key: ListenerKey, now: float) -> None:
         """A key of ours was registered or let go now: a list from before says nothing of it."""
+        # In the order of their times, so that forgetting looks at no others.
+        self._changed.pop(key, None)
         self._changed[key] = now
+
+    def changed_at(self, key: ListenerKey) -> float:
+        """When the key changed hands last, as far as that is remembered."""
+        return self._changed.get(key, -inf)
 
     def vanished(self, claim: Claim, listener: Listener, now: float) -> None:
         """The claim's listener was gone when it was to be closed."""
@@ -55,5 +61,6 @@ class Past:
 
     def forget_before(self, moment: float) -> None:
         """Forget what happened before ``moment``."""
-        self._changed = {key: at for key, at in self._changed.items() if at >= moment}
+        while self._changed and self._changed[oldest := next(iter(self._changed))] < moment:
+            del self._changed[oldest]
         self._vanished = {key: (at, claim) for key, (at, claim) in self._vanished.items() if at >= moment}

@@ -6,11 +6,13 @@ import logging
 import random
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from math import inf
 
 import trio
 
 from trio_sessions._address import check_address
-from trio_sessions._datagrams import Connect, connect_udp
+from trio_sessions._datagrams import Connect, DatagramSocket, connect_udp
+from trio_sessions._descriptors import out_of_descriptors
 from trio_sessions._destinations import Destinations
 from trio_sessions._errors import NodeError, PoolStoppedError
 from trio_sessions._gate import Gate
@@ -39,8 +41,6 @@ _log = logging.getLogger("trio_sessions.pool")
 
 #: Seconds between the two looks at the list that it takes to believe that a listener is gone.
 _SECOND_LOOK = 1.0
-#: The share of the stop timeout that draining may take at most, whatever the drain timeout says.
-_DRAIN_SHARE = 0.5
 #: Calls at a time that keep listeners from their idle end.
 _MAX_TOUCHES = 8
 
@@ -118,6 +118,7 @@ class SessionPool:
         self._options = options
         self._started_at = trio.current_time()
         self._stopped_at: float | None = None
+        self._stop_asked_at = inf
         self._ended_at: float | None = None
         #: What stop() cancels, and all that it cancels: every session's task, and the reconciling.
         self._scope = trio.CancelScope()
@@ -135,6 +136,7 @@ class SessionPool:
             on_doubt=self._compare_soon,
             rng=rng,
         )
+        self._connect_udp = connect
         self._doubt = trio.Event()
         self._touches = trio.CapacityLimiter(_MAX_TOUCHES)
         self._ledger = Ledger()
@@ -144,7 +146,7 @@ class SessionPool:
         self._around = Surroundings(
             janitor=self._janitor,
             gate=self._gate,
-            connect=connect,
+            connect=self._connect,
             connect_host=options.connect_host,
             grace_period=options.grace_period,
             keepalive_interval=options.keepalive_interval,
@@ -229,9 +231,17 @@ class SessionPool:
         timeout; with ``drain=False`` they don't wait. The code of the block goes on. Calling it again changes nothing,
         except that ``drain=False`` cuts the waiting short.
         """
+        self._stop(trio.current_time(), drain=drain)
+
+    def _stop_since(self, moment: float) -> None:
+        """From ``moment`` on a stop's timeouts run, though the stop itself is yet to come."""
+        self._stop_asked_at = min(self._stop_asked_at, moment)
+
+    def _stop(self, since: float, *, drain: bool = True) -> None:
+        """The same, with timeouts that began to run at ``since``."""
         if self._stopped_at is None:
-            self._stopped_at = trio.current_time()
-            self._janitor.stop(self._options.stop_timeout)
+            self._stopped_at = since = min(since, self._stop_asked_at)
+            self._janitor.stop(since + self._options.stop_timeout - trio.current_time())
             self._scope.cancel()
         self._drains = self._drains and drain
         for keeper in self._keepers:
@@ -351,7 +361,7 @@ class SessionPool:
         missing = {}
         for keeper, listener in watched.items():
             other = listing.listeners.get(listener.key)
-            if listing.has(listener):
+            if other is not None and other.same_as(listener):
                 keeper.note_listed()
             elif other is None or not self._janitor.is_closing(other):
                 # Else one of ours has its port, which we have refused and are closing: we shall see after that.
@@ -391,15 +401,25 @@ class SessionPool:
 
     async def _request(self, route: Route) -> SessionRequest:
         destination = route.destination or await self._destinations.choose(route)
-        options = self._options
+        options, path = self._options, route.path
         return SessionRequest(
             destination=destination,
-            forward=route.path,
-            back=route.path,
+            forward=path,
+            back=path,
             listen_host=options.listen_host,
             capabilities=options.capabilities,
             response_buffer=options.response_buffer,
         )
+
+    def _connect(self, ip: str, port: int) -> DatagramSocket:
+        try:
+            return self._connect_udp(ip, port)
+        except OSError as error:
+            if out_of_descriptors(error) is None:
+                raise
+            # A session is worth more than a connection that no call uses now.
+            self._hoprd._close_idle()
+        return self._connect_udp(ip, port)
 
     async def _is_up(self) -> bool:
         return await self._hoprd.check("startedz")
@@ -420,7 +440,7 @@ class SessionPool:
             return now
         if self._stopped_at is None:
             return now + self._options.drain_timeout
-        return self._stopped_at + min(self._options.drain_timeout, self._options.stop_timeout * _DRAIN_SHARE)
+        return self._stopped_at + self._options.drain_time
 
     def _check_running(self, route: Route) -> None:
         if self._nursery is None or self._stopped_at is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -28,7 +28,8 @@ from trio_sessions._rest_errors import (
     transport_error,
 )
 from trio_sessions._rest_requests import ANY, API, JSON
-from trio_sessions._transport import Transport
+from trio_sessions._transport import Progress, Transport
+from trio_sessions._transport_wire import check_fields, write
 
 __all__ = ["Edge"]
 
@@ -86,6 +87,9 @@ class Edge:
         self.timeout = _check_timeout(timeout)
         self._hidden = _check_token(token)
         self._headers = _headers(self.url, token)
+        #: For a transport of our own: the same, and the path of the URL, as they go over the wire.
+        self._fields = {kind: check_fields(fields) for kind, fields in self._headers.items()}
+        self._base = httpx.URL(self.url).raw_path.decode("ascii").rstrip("/")
         if max_connections < 1:
             raise InvalidInputError("max_connections", max_connections, "must be 1 or more")
         self._given = transport
@@ -105,6 +109,11 @@ class Edge:
         if transport is not None:
             with trio.move_on_after(_CLOSE_TIMEOUT, shield=True), contextlib.suppress(*_FAILURES):
                 await transport.__aexit__(None, None, None)
+
+    def close_idle(self) -> None:
+        """Give back most of the file descriptors that no call uses now, where the transport is our own."""
+        if isinstance(self._transport, Transport):
+            self._transport.close_idle()
 
     async def call(
         self,
@@ -131,20 +140,34 @@ class Edge:
         if transport is None:
             raise InvalidInputError("Hoprd", self.url, "is not in use", "enter it: async with Hoprd(...) as hoprd:")
         total = self.timeout if timeout is None else _check_timeout(timeout)
-        progress = _Progress()
-        request = httpx.Request(
-            method,
-            f"{self.url}{path}{query}",
-            headers=self._headers[accept, body is not None],
-            content=body,
-            extensions={"timeout": self._phases(total), "trace": progress.note},
-        )
+        progress = Progress()
         began = trio.current_time()
         error: NodeError
         cause = None
         try:
             with trio.move_on_after(total):
-                reply = await _exchange(transport, request, method, path)
+                if isinstance(transport, Transport):
+                    reply = await self._ask(
+                        transport,
+                        progress,
+                        method=method,
+                        path=path,
+                        accept=accept,
+                        query=query,
+                        body=body,
+                        total=total,
+                    )
+                else:
+                    pool_timeout, connect_timeout = self._phases(total)
+                    timeouts = {"pool": pool_timeout, "connect": connect_timeout, "read": None, "write": None}
+                    request = httpx.Request(
+                        method,
+                        f"{self.url}{path}{query}",
+                        headers=self._headers[accept, body is not None],
+                        content=body,
+                        extensions={"timeout": timeouts, "trace": progress.note},
+                    )
+                    reply = await _exchange(transport, request, method, path)
                 _log.debug("%s %s: %d in %.4f s", method, path, reply.status, trio.current_time() - began)
                 return reply
             # Only our own deadline leads here: the scope lets every other cancellation pass.
@@ -200,32 +223,37 @@ class Edge:
         limits = httpx.Limits(max_connections=most, max_keepalive_connections=kept, keepalive_expiry=_KEEP_FOR)
         return httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
 
-    def _phases(self, total: float) -> dict[str, float | None]:
-        """httpx's time-outs: those of its phases before sending; the rest is under the total."""
+    async def _ask(
+        self,
+        transport: Transport,
+        progress: Progress,
+        *,
+        method: str,
+        path: str,
+        accept: str,
+        query: str,
+        body: bytes | None,
+        total: float,
+    ) -> Reply:
+        """The exchange over a transport of our own, which needs no request and response of httpx's."""
+        message = write(method, f"{self._base}{path}{query}", self._fields[accept, body is not None], body)
+        pool_timeout, connect_timeout = self._phases(total)
+        head, content = await transport.call(
+            method,
+            message,
+            progress,
+            pool_timeout=pool_timeout,
+            connect_timeout=connect_timeout,
+            max_body=MAX_BODY,
+        )
+        encoding, media_type = head.value(b"content-encoding"), head.value(b"content-type")
+        return _reply(method, path, head.status, content, encoding=encoding, media_type=media_type)
+
+    def _phases(self, total: float) -> tuple[float, float]:
+        """httpx's time-outs of its phases before sending, pool and connect; the rest is under the total."""
         wait = total * _CONNECT_SHARE
         # A call of ninety seconds does not wait ninety seconds for a host that is not there.
-        return {"pool": wait, "connect": min(wait, self.timeout), "read": None, "write": None}
-
-
-class _Progress:
-    """How far a request came, as the transport tells by the trace extension; a transport may not tell."""
-
-    __slots__ = ("_connecting", "_sending")
-
-    def __init__(self) -> None:
-        self._connecting = self._sending = False
-
-    async def note(self, event: str, info: Mapping[str, object]) -> None:
-        """Take one event of httpcore, e.g. ``"http11.send_request_headers.started"``."""
-        if event.endswith("send_request_headers.started"):
-            self._sending = True
-        else:
-            self._connecting = True
-
-    @property
-    def unsent(self) -> bool:
-        """Whether surely nothing was sent: connecting began, sending did not."""
-        return self._connecting and not self._sending
+        return wait, min(wait, self.timeout)
 
 
 async def _exchange(transport: httpx.AsyncBaseTransport, request: httpx.Request, method: str, path: str) -> Reply:
@@ -236,13 +264,16 @@ async def _exchange(transport: httpx.AsyncBaseTransport, request: httpx.Request,
         body = response.content if response.is_stream_consumed else await _read(response)
     finally:
         await response.aclose()
+    encoding, media_type = (response.headers.get(name, "") for name in ("content-encoding", "content-type"))
+    return _reply(method, path, status, body, encoding=encoding, media_type=media_type)
+
+
+def _reply(method: str, path: str, status: int, body: bytes | None, *, encoding: str, media_type: str) -> Reply:
     if body is None:
         raise MalformedReplyError(method, path, f"a body of more than {MAX_BODY} bytes", status=status)
-    encoding = response.headers.get("content-encoding", "identity").lower()
-    if body and encoding != "identity":
+    if body and encoding.lower() not in ("", "identity"):
         raise MalformedReplyError(method, path, "a compressed body, which was not asked for", status=status)
-    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return Reply(method, path, status, media_type, body)
+    return Reply(method, path, status, media_type.partition(";")[0].strip().lower(), body)
 
 
 async def _read(response: httpx.Response) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import quote
 
@@ -146,11 +147,17 @@ def listener_path(key: ListenerKey) -> str:
         raise InvalidInputError("port", 0, "would close every listener of the address")
     if not 0 < key.port < 65536:
         raise InvalidInputError("port", key.port, "must be 1 to 65535")
+    return f"{sessions_path(key.protocol)}/{_ip_in_path(key.ip)}/{key.port}"
+
+
+@lru_cache(maxsize=256)
+def _ip_in_path(ip: str) -> str:
+    """An ip address, quoted; kept, as nearly all listeners are at the same."""
     try:
-        ip_address(key.ip)
+        ip_address(ip)
     except ValueError:
-        raise InvalidInputError("ip", key.ip, "not an ip address") from None
-    return f"{sessions_path(key.protocol)}/{quote(key.ip, safe=':')}/{key.port}"
+        raise InvalidInputError("ip", ip, "not an ip address") from None
+    return quote(ip, safe=":")
 
 
 def address_path(protocol: Protocol, ip: str) -> str:

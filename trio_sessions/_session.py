@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
 import trio
 
 from trio_sessions._address import same_address
-from trio_sessions._batches import BatchOutcome
+from trio_sessions._batches import Batch, BatchOutcome
 from trio_sessions._errors import InvalidInputError
 from trio_sessions._histogram import Histogram
 from trio_sessions._keeper import Keeper
@@ -14,7 +18,7 @@ from trio_sessions._lifecycle import EndReason
 from trio_sessions._link import Link, LinkClosedError
 from trio_sessions._record import SessionInfo
 
-__all__ = ["MAX_BATCH", "Session", "check_count"]
+__all__ = ["CANCELLED", "MAX_BATCH", "Session", "check_count"]
 
 #: The most messages that one batch may have: about what fits into a socket's buffers at once.
 MAX_BATCH = 1000
@@ -36,6 +40,10 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session via {self._keeper.route}: {self._keeper.state.value}>"
+
+    @property
+    def _usable(self) -> bool:
+        return self._keeper.usable
 
     @property
     def info(self) -> SessionInfo:
@@ -125,8 +133,10 @@ class Session:
         await self._keeper.wait_over()
 
     def _check_destination(self, wanted: str | None) -> None:
+        if wanted is None:
+            return
         own = self.info.destination
-        if wanted is not None and own is not None and not same_address(own, wanted):
+        if own is not None and not same_address(own, wanted):
             rule = f"is not that of the open session via {self._keeper.route}, {own}"
             raise InvalidInputError(
                 "destination", wanted, rule, "close that session first, or leave the destination out"
@@ -139,25 +149,58 @@ class Session:
             SessionEndedError: before it began; the entry is not settled, and may be tried on another session.
         """
         link = self._usable_link()
+        # Settled at the very moment when it is over: so when the session is, its books are complete.
+        done = partial(self._end, link, entry)
         try:
-            batch = await link.begin(entry.count)
+            batch = link.begin_nowait(entry.count, done) or await link.begin(entry.count, done)
         except LinkClosedError:
             await trio.lowlevel.checkpoint_if_cancelled()
             raise self._keeper.ended() from None
         try:
-            await link.carry(batch)
+            # The link's owner ends the batches when it closes: until then answers still count.
+            with suppress(LinkClosedError):
+                await link.send_all(batch)
+            await link.wait_done(batch)
         finally:
-            link.end(batch)
-            outcome = batch.outcome(entry.relayer, self._reason())
-            entry.settle(
-                answered=outcome.answered,
-                unanswered=outcome.unanswered,
-                undelivered=outcome.undelivered,
-                reason=outcome.reason or "",
-            )
-            for rtt in outcome.rtts:
-                self._rtt.add(rtt)
-        return outcome
+            # When cancelled; else it is over.
+            link.give_up(batch)
+        return batch.outcome(entry.relayer, self._reason())
+
+    async def _submit(self, entry: Entry, on_end: Callable[[], None]) -> None:
+        """Send an accepted batch that nobody waits for; return when it is sent, or the session ends.
+
+        Once it has begun, its entry is settled and ``on_end`` called when it is over. When cancelled, it is over.
+
+        Raises:
+            SessionEndedError: before it began; the entry is not settled, and may be tried on another session.
+        """
+        link = self._usable_link()
+
+        def done(batch: Batch) -> None:
+            self._end(link, entry, batch)
+            on_end()
+
+        try:
+            batch = link.begin_nowait(entry.count, done) or await link.begin(entry.count, done)
+        except LinkClosedError:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            raise self._keeper.ended() from None
+        try:
+            await link.send_all(batch)
+        except LinkClosedError:
+            # As above.
+            pass
+        except BaseException:
+            link.give_up(batch)
+            raise
+
+    def _end(self, link: Link, entry: Entry, batch: Batch) -> None:
+        link.end(batch)
+        answered = len(batch.rtts)
+        undelivered = batch.size - batch.sent
+        reason = self._reason() if undelivered else ""
+        entry.settle(answered=answered, unanswered=batch.sent - answered, undelivered=undelivered, reason=reason)
+        self._rtt.add_all(batch.rtts)
 
     def _reason(self) -> str:
         """Why messages that did not leave did not."""

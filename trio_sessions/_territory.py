@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 
-import attrs
 import trio
 
 from trio_sessions._listing import Listing
@@ -30,6 +29,8 @@ class Territory:
         #: How long a port rests after a listener's confirmed end, seconds. On an address of ours nobody can be hit by
         #: what is late; elsewhere one that a list had hidden may live as long as that.
         self._quarantine = 0.0
+        #: The last list that was sifted, and the ports in it.
+        self._sifted: tuple[Listing, frozenset[int]] | None = None
         if isinstance(namespace, DedicatedAddress):
             self._ports = Ports(*DEDICATED_PORTS, rng)
         elif isinstance(namespace, PortRange):
@@ -53,11 +54,19 @@ class Territory:
         """
         if self._ports is None:
             return request
-        taken = () if listing is None else {key.port for key in listing.listeners if self._ip in (None, key.ip)}
-        port = self._ports.take(trio.current_time(), taken)
+        port = self._ports.take(trio.current_time(), self._taken_in(listing))
         ip = self._ip or ""
         host = f"[{ip}]" if ":" in ip else ip
-        return attrs.evolve(request, listen_host=f"{host}:{port}")
+        return request.at(f"{host}:{port}")
+
+    def _taken_in(self, listing: Listing | None) -> frozenset[int]:
+        """The listed ports; worked out once for all who ask with the same list."""
+        if listing is None:
+            return frozenset()
+        if self._sifted is None or self._sifted[0] is not listing:
+            ports = frozenset(key.port for key in listing.listeners if self._ip in (None, key.ip))
+            self._sifted = (listing, ports)
+        return self._sifted[1]
 
     def occupy(self, request: SessionRequest) -> None:
         """A listener of an earlier run may have its port."""

@@ -116,19 +116,32 @@ def encode(message: Message) -> bytes:
 
 
 class BatchEncoder:
-    """Makes the datagrams of whole batches for one relayer: what the messages have in common is written once.
+    """Makes the datagrams of whole batches for one relayer: of one batch to the next, only what changes is written.
 
     Raises:
         InvalidInputError: an address or the packet size is not of its form or range.
     """
 
-    __slots__ = ("_packet_size", "_prefix")
+    __slots__ = ("_form", "_packet_size", "_parts", "_prefix")
 
     def __init__(self, relayer: str, sender: str, packet_size: int) -> None:
         check_address(relayer, "relayer")
         check_address(sender, "sender")
         self._packet_size = _check_number(packet_size, "packet size", MAX_PACKET_SIZE)
         self._prefix = f"{relayer} {sender} {packet_size:d} ".encode()
+        # What the latest batch was joined of, to be used again for one of the same form: the lengths of its fields.
+        self._form = (0, 0, 0)
+        self._parts: list[bytes] = []
+
+    @property
+    def packet_size(self) -> int:
+        """Bytes of each datagram."""
+        return self._packet_size
+
+    @property
+    def prefix(self) -> bytes:
+        """What every datagram begins with: relayer, sender and packet size, each with the space after it."""
+        return self._prefix
 
     def encode(self, batch_size: int, index: int, timestamp: int) -> list[bytes]:
         """The ``batch_size`` datagrams of one batch, by inner index from 0: those that :func:`encode` would make.
@@ -137,21 +150,54 @@ class BatchEncoder:
             InvalidInputError: one of the messages cannot be written (see :func:`encode`), so none was; or the batch has
                 none.
         """
-        if _check_number(batch_size, "batch size") == 0:
-            raise InvalidInputError("batch size", batch_size, "must be 1 or more")
+        stream, size = self.stream(batch_size, index, timestamp), self._packet_size
+        return [stream[start : start + size] for start in range(0, len(stream), size)]
+
+    def stream(self, batch_size: int, index: int, timestamp: int) -> bytes:
+        """The same datagrams one after the other, each of :attr:`packet_size` bytes.
+
+        Raises:
+            InvalidInputError: as :meth:`encode`.
+        """
         _check_number(index, "index", MAX_INDEX)
         _check_number(timestamp, "timestamp")
-        head = self._prefix + b"%d %d " % (batch_size, index)
-        end = b" %d" % timestamp
-        _check_fit(len(head) + len(str(batch_size - 1)) + len(end), self._packet_size)
-        datagrams: list[bytes] = []
-        # Messages whose inner indices have as many digits have the same rest: first 0 to 9, then 10 to 99, ...
-        start, stop, digits = 0, 10, 1
-        while start < batch_size:
-            rest = end.ljust(self._packet_size - len(head) - digits, b"\0")
-            datagrams += [b"%b%d%b" % (head, inner_index, rest) for inner_index in range(start, min(stop, batch_size))]
-            start, stop, digits = stop, stop * 10, digits + 1
-        return datagrams
+        index_text, time_text = b"%d" % index, b"%d" % timestamp
+        form = (batch_size, len(index_text), len(time_text))
+        if form != self._form:
+            self._parts = self._lay_out(*form)
+            self._form = form
+        parts = self._parts
+        parts[1::4] = [index_text] * batch_size
+        parts[3::4] = [time_text] * batch_size
+        return b"".join(parts)
+
+    def check_fit(self, batch_size: int, index: int, timestamp: int) -> None:
+        """Find out whether such a batch can be written, without writing it.
+
+        Raises:
+            InvalidInputError: the packet size leaves no room for its headers.
+        """
+        header = b"%b%d %d %d %d" % (self._prefix, batch_size, index, batch_size - 1, timestamp)
+        _check_fit(len(header), self._packet_size)
+
+    def _lay_out(self, batch_size: int, index_digits: int, time_digits: int) -> list[bytes]:
+        """The parts of a batch: a head, and for each message index, inner index, time, and all up to the next index."""
+        if _check_number(batch_size, "batch size") == 0:
+            raise InvalidInputError("batch size", batch_size, "must be 1 or more")
+        head = b"%b%d " % (self._prefix, batch_size)
+        inner = [b" %d " % number for number in range(batch_size)]
+        taken = len(head) + index_digits + time_digits
+        _check_fit(taken + len(inner[-1]), self._packet_size)
+        # A message's padding and the next one's head: one object for all whose inner indices have as many digits.
+        joints: dict[int, bytes] = {}
+        parts = [head]
+        for text in inner:
+            joint = joints.get(len(text))
+            if joint is None:
+                joint = joints[len(text)] = bytes(self._packet_size - taken - len(text)) + head
+            parts += (b"", text, b"", joint)
+        parts[-1] = bytes(self._packet_size - taken - len(inner[-1]))
+        return parts
 
 
 class Decoder:

@@ -315,15 +315,14 @@ class TestRepeating:
             yield server
 
     @pytest.mark.parametrize("failure", [hang_up, reset], ids=["closed", "reset"])
-    @pytest.mark.parametrize("method", ["GET", "DELETE"])
     async def test_stale(
-        self, server: Server, method: str, failure: Act, mock_clock: trio.testing.MockClock, streams: list[object]
+        self, server: Server, failure: Act, mock_clock: trio.testing.MockClock, streams: list[object]
     ) -> None:
         async with transport_to(server, most=1) as transport:
             await fetch(transport)
             mock_clock.jump(STALE_AGE)
             server.act = self._first(failure, say(HELLO))
-            assert await fetch(transport, method=method) == b"hello"
+            assert await fetch(transport) == b"hello"
             assert server.used() == [1, 1, 2]
             assert transport.statistics() == stats(0, 1)
             assert len(streams) == 2
@@ -338,13 +337,17 @@ class TestRepeating:
         return either
 
     @pytest.mark.parametrize("failure", [hang_up, reset], ids=["closed", "reset"])
-    async def test_never_a_post(self, server: Server, failure: Act, mock_clock: trio.testing.MockClock) -> None:
+    @pytest.mark.parametrize("method", ["POST", "DELETE"])
+    async def test_never_what_changes_something(
+        self, server: Server, method: str, failure: Act, mock_clock: trio.testing.MockClock
+    ) -> None:
+        """A second POST opens a second listener, a second DELETE may hit whoever has the port by then."""
         async with transport_to(server) as transport:
             await fetch(transport)
             mock_clock.jump(STALE_AGE)
             server.act = failure
             with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
-                await fetch(transport, method="POST")
+                await fetch(transport, method=method)
             assert server.used() == [1, 1]
             assert transport.statistics() == stats(0, 0)
 
@@ -415,16 +418,16 @@ class TestRepeating:
 
         monkeypatch.setattr(_transport, "STALE_AGE", 0.0)
         async with Hoprd(server.url) as hoprd:
-            server.act = say(GONE)
-            await hoprd.close_session(KEY)
+            server.act = say(http(200, '{"version": "1"}', "application/json"))
+            await hoprd.version()
             server.act = hang_up
             monkeypatch.setattr(trio, "open_tcp_stream", refused)
             with pytest.raises(ConnectionLostError, match="closed before the response") as caught:
-                await hoprd.close_session(KEY)
+                await hoprd.version()
             assert isinstance(caught.value.__cause__, httpx.RemoteProtocolError)
             assert isinstance(caught.value.__cause__.__cause__, httpx.ConnectError)
             with pytest.raises(NodeUnavailableError, match="refused"):
-                await hoprd.close_session(KEY)
+                await hoprd.version()
 
 
 class TestConnecting:
@@ -855,7 +858,8 @@ def test_no_turn_and_no_connection_is_lost(
         async def call(scope: trio.CancelScope, reply: str, method: str) -> None:
             with scope, suppress(httpx.TransportError, httpx.StreamError):
                 await fetch(transport, f"/{reply}", method)
-            assert transport.statistics().in_use <= most
+            # A single connection is not shared with POSTs.
+            assert transport.statistics().in_use <= max(most, 2)
 
         async with serving(by_path) as server:
             transport = transport_to(server, most, kept)

@@ -54,7 +54,7 @@ from trio_sessions import (
     UnauthorizedError,
     open_pool,
 )
-from trio_sessions._datagrams import Connect, DatagramSocket, connect_udp
+from trio_sessions._datagrams import Connect, DatagramSocket, connect_udp, send_singly
 from trio_sessions._journal_file import JournalFile
 from trio_sessions._journal_row import RESTING
 from trio_sessions._namespaces import Namespace, node_key
@@ -216,6 +216,9 @@ class Tapped:
     def send_nowait(self, data: bytes) -> None:
         self._inner.send_nowait(data)
         self.sent.append(data)
+
+    def send_stream_nowait(self, stream: bytes, size: int, start: int, stop: int) -> int:
+        return send_singly(self, stream, size, start, stop)
 
 
 @in_each_namespace

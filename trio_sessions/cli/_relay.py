@@ -16,6 +16,7 @@ from trio_sessions import (
     PoolOptions,
     PoolReport,
     SessionsError,
+    raise_descriptor_limit,
 )
 from trio_sessions._datagrams import Connect, connect_udp
 from trio_sessions._leaf import open_leaf_nursery
@@ -62,6 +63,8 @@ async def relay(plan: Plan, screen: Screen) -> Outcome:
         StatusError: the node's first answer was a refusal.
         CommandError: the node did not come up in time, or has no relayer.
     """
+    # A session has a socket, and the usual limit of 1024 descriptors is soon used up; this process is all ours.
+    raise_descriptor_limit()
     with receive_signals() as signals:
         if plan.url is None:
             return await _simulated(plan, screen, signals)

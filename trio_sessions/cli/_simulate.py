@@ -128,8 +128,11 @@ def simulate(*, port: int, faults: tuple[str, ...], seed: int, wants_json: bool,
     with hold_signals():
         import trio
 
+        from trio_sessions._descriptors import raise_descriptor_limit
         from trio_sessions.simulator import SimulatedNode, SimulatorConfig, parse_fault
 
+        # Each listener is a socket.
+        raise_descriptor_limit()
         given = {name: value for name, value in settings.items() if value is not None}
         config = SimulatorConfig(seed=seed, faults=tuple(parse_fault(spec) for spec in faults), **given)
         trio.run(_serve, SimulatedNode(config), port, wants_json)

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 
 import trio
 
+from trio_sessions._datagrams import send_singly
 from trio_sessions.simulator._agenda import Agenda
 from trio_sessions.simulator._kernel import Receive, Source
 
@@ -112,6 +113,10 @@ class MemorySocket:
             self._wake()
         else:
             port.take(self._address, bytes(data))
+
+    def send_stream_nowait(self, stream: bytes, size: int, start: int, stop: int) -> int:
+        """Send the datagrams of a stream, one by one."""
+        return send_singly(self, stream, size, start, stop)
 
     def receive_nowait(self) -> bytes:
         """Take the next datagram."""

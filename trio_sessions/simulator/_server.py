@@ -15,6 +15,7 @@ import trio
 
 from trio_sessions.simulator._config import SimulatorConfig
 from trio_sessions.simulator._http import BODY_LIMIT, ConnectionDies, Reply, Request, Response
+from trio_sessions.simulator._kernel import Kernel
 from trio_sessions.simulator._node import SimulatedNode
 from trio_sessions.simulator._perform import begin, proceed, run_agenda
 from trio_sessions.simulator._sockets import SystemKernel
@@ -51,6 +52,7 @@ async def serve_node(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
+    kernel: Kernel | None = None,
     task_status: trio.TaskStatus[ServedNode] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve a node until cancelled; then everything is closed at once. Reports a :class:`ServedNode` when it listens.
@@ -61,6 +63,7 @@ async def serve_node(
         node: a node that no front has served yet, or what to make one of.
         host: the ip that the API listens on.
         port: its port; 0 is any free one.
+        kernel: gives out the listeners' sockets, and outlives the call; the system's own, unless another is given.
 
     Raises:
         OSError: the address cannot be bound.
@@ -69,8 +72,8 @@ async def serve_node(
     listening = _listen(host, port)
     url = _url(listening)
     async with trio.open_nursery() as nursery:
-        kernel = SystemKernel(nursery)
-        model.world.start(kernel, trio.current_time)
+        system = SystemKernel(nursery)
+        model.world.start(kernel or system, trio.current_time)
         nursery.start_soon(run_agenda, model.agenda)
         task_status.started(ServedNode(url, model.config.token, model))
         try:
@@ -85,7 +88,7 @@ async def serve_node(
                 listening = _listen(host, int(url.rpartition(":")[2]))
         finally:
             model.world.stop()
-            kernel.close()
+            system.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -97,6 +97,9 @@ class Topology:
         self.relayers = tuple(_random_address(rng) for _ in range(relayers))
         self.destinations = tuple(_random_address(rng) for _ in range(destinations))
         self.version = 0
+        self._numbers = {address.lower(): number for number, address in enumerate(self.relayers)}
+        #: How many peers the node could pick as a relayer, by the version that this was counted at.
+        self._carriers = (-1, 0)
         self.peers = {
             address.lower(): Peer(address, number, True, rng.randrange(8, 90), round(rng.uniform(0.8, 1.0), 3))
             for number, address in enumerate((*self.relayers, *self.destinations), 1)
@@ -146,7 +149,7 @@ class Topology:
     def numbers(self, routes: tuple[Route, ...]) -> frozenset[int]:
         """Which relayers, counted from 0, these routes lead through by choice."""
         via = {address.lower() for route in routes for address in route.via}
-        return frozenset(number for number, address in enumerate(self.relayers) if address.lower() in via)
+        return frozenset(self._numbers[address] for address in via if address in self._numbers)
 
     def carries(self, forward: Route, back: Route, destination: str) -> bool:
         """Whether messages get to ``destination`` and back."""
@@ -162,10 +165,12 @@ class Topology:
                 return False
             in_sight = all(address in self.peers and self.peers[address].connected for address in via)
             return in_sight and (not paid or not via or self._has_open_channel(via[0]))
-        carriers = sum(
-            peer.connected and key != destination and self._has_open_channel(key) for key, peer in self.peers.items()
-        )
-        return carriers >= route.hops
+        if self._carriers[0] != self.version:
+            self._carriers = (self.version, sum(map(self._is_carrier, self.peers)))
+        return self._carriers[1] - self._is_carrier(destination) >= route.hops
+
+    def _is_carrier(self, address: str) -> bool:
+        return self.peers[address].connected and self._has_open_channel(address)
 
     def _has_open_channel(self, address: str) -> bool:
         channel = self.outgoing.get(address)
