@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
+from ipaddress import IPv4Address
 from typing import Any
 
 import attrs
@@ -18,6 +20,9 @@ EXIT = "0x" + "Ab" * 20
 RELAYER = "0x" + "1" * 40
 BY_HOPS = SessionRequest(EXIT, Path(hops=1), Path(hops=1))
 BY_RELAYER = SessionRequest(EXIT, Path(via=(RELAYER,)), Path(via=(RELAYER,)))
+
+#: Of this process alone: a pool in another one's tests may still ask for a node that was on one of our ports before.
+HOST = str(IPv4Address("127.64.0.0") + os.getpid() % 2**20)
 
 API = "/api/v4"
 TOKEN = "s3cret-Token-x"
@@ -118,13 +123,13 @@ async def _read_request(stream: trio.SocketStream, buffer: bytearray) -> Asked |
 
 @asynccontextmanager
 async def raw_server(handle: Callable[[trio.SocketStream], Awaitable[None]]) -> AsyncIterator[str]:
-    """Serve ``handle`` on a free port of 127.0.0.1; gives the URL and ends with the block, whose errors come bare."""
+    """Serve ``handle`` on a free port of :data:`HOST`; gives the URL, ends with the block, whose errors come bare."""
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
-        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        [listener] = await trio.open_tcp_listeners(0, host=HOST)
         nursery.start_soon(trio.serve_listeners, handle, [listener])
         try:
-            yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+            yield f"http://{HOST}:{listener.socket.getsockname()[1]}"
         except Exception as error:  # noqa: BLE001 - a nursery would put it into a group
             failure = error
         nursery.cancel_scope.cancel()
@@ -134,7 +139,7 @@ async def raw_server(handle: Callable[[trio.SocketStream], Awaitable[None]]) -> 
 
 @asynccontextmanager
 async def raw_node(answer: Answer) -> AsyncIterator[RawNode]:
-    """Serve ``answer`` on a free port of 127.0.0.1; connections are kept and closed at the end."""
+    """Serve ``answer`` on a free port of :data:`HOST`; connections are kept and closed at the end."""
     node = RawNode("", answer)
 
     async def handle(stream: trio.SocketStream) -> None:
