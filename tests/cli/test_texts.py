@@ -12,8 +12,8 @@ import pytest
 from trio_sessions import LeftListener, Messages, NodeUnavailableError, PoolReport, SessionCounts
 from trio_sessions.cli._plan import Plan
 from trio_sessions.cli._progress import progress_line
-from trio_sessions.cli._relay import Outcome
 from trio_sessions.cli._report_text import as_json, as_text
+from trio_sessions.cli._running import Outcome
 from trio_sessions.cli._screen import open_screen
 from trio_sessions.cli._status import one_line, status_of
 from trio_sessions.cli._streams import say, write_stdout

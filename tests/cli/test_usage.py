@@ -170,7 +170,7 @@ sys.modules["trio_sessions.simulator"] = None
 from trio_sessions.cli._main import run_command
 before = set(sys.modules)
 assert run_command(["run", "--help"]) == 0
-assert not {"hypercorn", "trio_sessions.cli._relay"} & set(sys.modules), sys.modules
+assert not {"hypercorn", "trio_sessions.cli._running"} & set(sys.modules), sys.modules
 """
     it = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=20)
     assert (it.returncode, it.stderr) == (0, "")

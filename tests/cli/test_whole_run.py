@@ -17,7 +17,7 @@ import trio.testing
 from tests.worlds import faulty
 from trio_sessions import CannotPinRelayerError, Hoprd, InvalidInputError, SessionOpenError, UnauthorizedError
 from trio_sessions.cli._plan import Plan
-from trio_sessions.cli._relay import Outcome, Run
+from trio_sessions.cli._running import Outcome, Run
 from trio_sessions.cli._status import CommandError
 from trio_sessions.simulator import MemoryNode, SimulatorConfig, open_memory_node
 

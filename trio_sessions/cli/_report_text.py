@@ -6,7 +6,7 @@ from typing import Any
 
 from trio_sessions import LeftListener
 from trio_sessions.cli._progress import loss
-from trio_sessions.cli._relay import Outcome
+from trio_sessions.cli._running import Outcome
 
 __all__ = ["as_json", "as_text"]
 

@@ -149,8 +149,8 @@ def run(
 def _run(plan: Plan, verbosity: int, *, wants_json: bool) -> int:
     import trio
 
-    from trio_sessions.cli._relay import relay
     from trio_sessions.cli._report_text import as_json, as_text
+    from trio_sessions.cli._running import relay
     from trio_sessions.cli._screen import open_screen
 
     with open_screen(verbosity) as screen:

@@ -13,10 +13,13 @@ from trio_sessions._errors import (
 
 __all__ = [
     "CLEAN",
+    "CONFIG",
     "FAILED",
     "INTERRUPTED",
     "LEFT",
     "STATUS_HELP",
+    "TERMINATED",
+    "TRY_AGAIN",
     "UNAUTHORIZED",
     "UNAVAILABLE",
     "USAGE",
@@ -29,11 +32,14 @@ CLEAN = 0
 FAILED = 1
 USAGE = 2
 LEFT = 3
-# Of sysexits.h: EX_UNAVAILABLE and EX_NOPERM.
+# Of sysexits.h: EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM and EX_CONFIG.
 UNAVAILABLE = 69
+TRY_AGAIN = 75
 UNAUTHORIZED = 77
-#: As shells say it of a program that SIGINT ended: only before a command has begun to do anything.
+CONFIG = 78
+#: As shells say it of a program that SIGINT or SIGTERM ended: where a command had not done what it is for.
 INTERRUPTED = 130
+TERMINATED = 143
 
 #: For the help: click keeps the lines of a paragraph that begins with \b.
 STATUS_HELP = """\b
@@ -43,7 +49,10 @@ Exit status:
   2   bad usage or input
   3   something was left at the node, or messages are unaccounted for
   69  the node was not there
+  75  it did not work this time: try again
   77  the node refuses the token
+  78  the configuration is wrong
+  130, 143  ended by SIGINT, SIGTERM before it was done
 """
 
 
