@@ -69,7 +69,6 @@ class Keeper:
 
     __slots__ = (
         "_around",
-        "_attention",
         "_deaf",
         "_delisted",
         "_draining",
@@ -91,8 +90,6 @@ class Keeper:
         #: The words for the task: changed by anybody, read by the task.
         self._reachable = reachable
         self._ending: EndReason | None = None
-        #: In which the task reads; cancelled when there is a word for it.
-        self._attention: trio.CancelScope | None = None
         #: Holds back a stop while answers are waited for.
         self._draining: trio.CancelScope | None = None
         #: The socket failed, or its reader: nothing can come any more.
@@ -193,11 +190,13 @@ class Keeper:
         """Say whether the relayer is in sight. Never waits."""
         if self._reachable != reachable:
             self._reachable = reachable
-            self._interrupt()
+            if self._ending is None:
+                # What reads while answers are still waited for goes on: the word changes nothing any more.
+                self._interrupt()
 
     def _interrupt(self) -> None:
-        if self._attention is not None:
-            self._attention.cancel()
+        if self._link is not None:
+            self._link.interrupt()
 
     async def wait_ready(self) -> None:
         """Wait until the session is open, or was and has ended.
@@ -327,7 +326,10 @@ class Keeper:
         """Read, and follow the peer's reachability, until there is a reason to end."""
         record = self._record
         while True:
-            await self._read_until(link, lambda: self._ending is not None or not self._reachable)
+            # In this very task, which a word interrupts: ten thousand readers of their own would double what idle
+            # sessions cost.
+            while self._ending is None and self._reachable:
+                await link.run()
             if self._ending is not None:
                 return
             record.grace_ends_at = trio.current_time() + self._around.grace_period
@@ -344,7 +346,8 @@ class Keeper:
         """Wait until the peer is back, or there is a reason to end, and keep the listener alive meanwhile."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_alive)
-            await self._read_until(link, lambda: self._ending is not None or self._reachable)
+            while self._ending is None and not self._reachable:
+                await link.run()
             nursery.cancel_scope.cancel()
 
     async def _keep_alive(self) -> None:
@@ -352,18 +355,6 @@ class Keeper:
         while True:
             await self._around.touch(self._record.listener)
             await trio.sleep(self._around.keepalive_interval)
-
-    async def _read_until(self, link: Link, condition: Callable[[], bool]) -> None:
-        """Take what arrives until ``condition`` holds after a word; no checkpoint when it does already.
-
-        In this very task, which a word interrupts: ten thousand readers of their own would double what idle sessions
-        cost.
-        """
-        while not condition():
-            with trio.CancelScope() as self._attention:
-                await link.run()
-                # The socket is of no more use. Whoever uses it finds that out, too, and there is a word of it.
-                await trio.sleep_forever()
 
     async def _drain(self, link: Link) -> None:
         """Take no new messages, and wait for the answers of those under way, within the drain timeout."""

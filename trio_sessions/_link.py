@@ -85,6 +85,7 @@ class Link:
         self._all_read = True
         #: What the reader waits in, while it does. Its deadline is never later than that of any batch.
         self._waiting: trio.CancelScope | None = None
+        self._interrupted = False
         self._waits_for_room: trio.Lock | None = None
         self._idle: trio.Event | None = None
 
@@ -279,14 +280,15 @@ class Link:
     # -- the reader
 
     async def run(self) -> None:
-        """Take what arrives, and end the batches whose time is over, until cancelled or the socket fails."""
-        while True:
+        """Take what arrives, and end the batches whose time is over, until :meth:`interrupt`, or the socket fails."""
+        self._interrupted = False
+        while not self._interrupted:
             with trio.CancelScope(deadline=self._next_deadline()) as self._waiting:
                 while True:
                     await self._socket.wait_readable()
                     if not self._read_burst():
                         return
-            # A deadline has come. What arrived by then counts, however late this task has its turn.
+            # Perhaps a deadline has come. What arrived by then counts, however late this task has its turn.
             for _ in range(_BACKLOG_BURSTS):
                 if not self._read_burst():
                     return
@@ -296,6 +298,12 @@ class Link:
             if self._relaying is not None:
                 self._relaying.batches.expire(trio.current_time())
                 self._relaying.answers.forget()
+
+    def interrupt(self) -> None:
+        """Make :meth:`run` return soon, if it runs; what has not been read yet is read when it runs again."""
+        self._interrupted = True
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     def _next_deadline(self) -> float:
         return inf if self._relaying is None else self._relaying.batches.next_deadline
