@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 
 import aiohttp
@@ -19,13 +20,19 @@ async def _deletes(urls: list[str], headers: dict[str, str], connections: int, t
     connector = aiohttp.TCPConnector(limit=connections)
     async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
         left = iter(urls)
+        may_begin = asyncio.Event()
 
         async def work() -> None:
+            await may_begin.wait()
             for url in left:
                 async with session.delete(url) as reply:
                     await reply.read()
                     assert reply.status == 204
 
+        started = [asyncio.create_task(work()) for _ in range(tasks)]
+        await asyncio.sleep(0)
+        gc.collect()
         wall, cpu = time.perf_counter(), time.process_time()
-        await asyncio.gather(*(work() for _ in range(tasks)))
+        may_begin.set()
+        await asyncio.gather(*started)
         return time.perf_counter() - wall, time.process_time() - cpu

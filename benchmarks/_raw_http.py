@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Awaitable, Callable, Iterator
 from urllib.parse import urlsplit
 
 import trio
+import trio.testing
 
 from benchmarks._meter import Used, used
 
@@ -20,12 +22,25 @@ def headers(token: str) -> dict[str, str]:
 
 
 async def share(work: Callable[[Iterator[int]], Awaitable[None]], calls: int, tasks: int) -> Used:
-    """What so many calls take, made by so many tasks that take their numbers from one iterator."""
+    """What so many calls take, made by so many tasks that take their numbers from one iterator.
+
+    The tasks are there before the first call: starting thousands is no part of what calls cost.
+    """
     numbers = iter(range(calls))
-    began = used()
+    may_begin = trio.Event()
+
+    async def begin() -> None:
+        await may_begin.wait()
+        await work(numbers)
+
     async with trio.open_nursery() as nursery:
         for _ in range(tasks):
-            nursery.start_soon(work, numbers)
+            nursery.start_soon(begin)
+        await trio.testing.wait_all_tasks_blocked()
+        # What the start left to the garbage collector is none of the calls' business, either.
+        gc.collect()
+        began = used()
+        may_begin.set()
     return used() - began
 
 

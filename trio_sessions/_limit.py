@@ -53,13 +53,21 @@ class Limit(Generic[H]):
 
     async def acquire(self, holder: H) -> None:
         """Wait until there is room; no checkpoint when there is. Whoever comes out of this must :meth:`release`."""
-        if self._turn.locked() or not self._has_room():
-            async with self._turn:
-                while not self._has_room():
-                    self._freed = trio.Event()
-                    with trio.move_on_at(self._next_slow()):
-                        await self._freed.wait()
+        if self.acquire_nowait(holder):
+            return
+        async with self._turn:
+            while not self._has_room():
+                self._freed = trio.Event()
+                with trio.move_on_at(self._next_slow()):
+                    await self._freed.wait()
         self._busy.add(holder)
+
+    def acquire_nowait(self, holder: H) -> bool:
+        """The same where there is room and nobody waits for it; else False."""
+        if self._turn.locked() or not self._has_room():
+            return False
+        self._busy.add(holder)
+        return True
 
     def waits(self, holder: H) -> None:
         """From now on the holder only waits for somebody else."""

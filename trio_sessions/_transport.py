@@ -165,7 +165,6 @@ class Transport(httpx.AsyncBaseTransport):
         message: bytes,
         progress: Progress,
         *,
-        pool_timeout: float,
         connect_timeout: float,
         max_body: int,
     ) -> tuple[Head, bytes | None]:
@@ -174,12 +173,13 @@ class Transport(httpx.AsyncBaseTransport):
         Args:
             method: of the message.
             message: the request as it goes over the wire.
-            progress: told how far the call came.
-            pool_timeout, connect_timeout: seconds, as httpx's time-outs of these names.
+            progress: told how far the call came: while it waits for its turn, too, nothing was sent.
+            connect_timeout: seconds, as httpx's time-out of this name. For its turn it waits until it is cancelled.
             max_body: bytes; of a longer body only ``None`` is given back.
         """
         turn = _Turn(method == "POST", progress)
-        await self._queue(turn, pool_timeout)
+        progress.connecting = True
+        await self._queue(turn, None)
         try:
             head, connection = await self._call(turn, method, message, connect_timeout)
             body, whole = connection.drain()
@@ -212,20 +212,36 @@ class Transport(httpx.AsyncBaseTransport):
         await trio.lowlevel.checkpoint()
 
     async def _queue(self, turn: _Turn, timeout: float | None) -> None:
-        try:
-            if turn.is_post:
-                raise trio.WouldBlock
-            self._slots.acquire_nowait()
-        except trio.WouldBlock:
-            with trio.move_on_after(math.inf if timeout is None else timeout) as scope:
+        if not self._has_turn_now(turn):
+            if timeout is None:
                 await self._wait_for_slot(turn)
-            if scope.cancelled_caught:
-                raise httpx.PoolTimeout(f"no connection was free within {timeout:g} s") from None
+            else:
+                with trio.move_on_after(timeout) as scope:
+                    await self._wait_for_slot(turn)
+                if scope.cancelled_caught:
+                    raise httpx.PoolTimeout(f"no connection was free within {timeout:g} s") from None
         self._turns.add(turn)
         if self._closed:
             self._end(turn, keep=False)
             await trio.lowlevel.checkpoint()
             raise httpx.ConnectError("the transport is closed")
+
+    def _has_turn_now(self, turn: _Turn) -> bool:
+        """Give the call its turn, if it need not wait for it."""
+        if turn.is_post and not self._posts.acquire_nowait(turn):
+            return False
+        try:
+            if turn.is_post and not self._posts_need_slots:
+                turn.has_slot = False
+            else:
+                self._slots.acquire_nowait()
+        except trio.WouldBlock:
+            if turn.is_post:
+                self._posts.release(turn)
+            return False
+        if turn.is_post:
+            self._posts.waits(turn)
+        return True
 
     async def _wait_for_slot(self, turn: _Turn) -> None:
         if not turn.is_post:

@@ -1,6 +1,8 @@
-"""One connection to the node: a Trio stream with HTTP on it, one call after another, with httpx's errors."""
+"""One connection to the node: a socket with HTTP on it, one call after another, with httpx's errors."""
 
 from __future__ import annotations
+
+import socket
 
 import httpx
 import trio
@@ -9,23 +11,28 @@ from trio_sessions._transport_wire import Head, Reader
 
 __all__ = ["Connection"]
 
+#: Bytes that are read at once: most responses are a tenth of that, and only a list is longer.
+_READ_SIZE = 65_536
+
 # The second one when our own side closed the connection under a call.
-_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+_GONE = (OSError, trio.ClosedResourceError)
 
 
 class Connection:
     """A connection to the node that carries one call after another.
 
-    Whoever uses it closes it after any error or cancel, at once: :meth:`close` has no checkpoint.
+    It takes the socket out of ``stream`` and works on it without Trio's stream and socket around, which take a fifth of
+    a call's time. Whoever uses it closes it after any error or cancel, at once: :meth:`close` has no checkpoint.
 
     Attributes:
         kept_since: when it was kept for a next call; ``None`` before.
     """
 
-    __slots__ = ("_reader", "_stream", "kept_since")
+    __slots__ = ("_reader", "_socket", "kept_since")
 
     def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
+        self._socket = socket.socket(fileno=stream.socket.detach())
+        self._socket.setblocking(False)
         self._reader = Reader("")
         self.kept_since: float | None = None
 
@@ -42,8 +49,9 @@ class Connection:
             httpx.RemoteProtocolError: what came is no response, or nothing came.
         """
         self._reader = reader = Reader(method)
+        await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            await self._stream.send_all(request)
+            await self._send(request)
         except _GONE as error:
             raise httpx.WriteError(f"cannot send: {error}") from error
         head = None
@@ -69,15 +77,49 @@ class Connection:
 
     def is_stale(self) -> bool:
         """Whether the node closed the connection, or sent what nobody asked for, since it was kept."""
-        return self._stream.socket.is_readable()
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
 
     def close(self) -> None:
         """Close the socket at once; a task that waits on it gets an error. Idempotent."""
-        self._stream.socket.close()
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+
+    async def _send(self, data: bytes) -> None:
+        """Send all of it; a checkpoint only where the socket is full."""
+        rest: bytes | memoryview = data
+        while rest:
+            self._check_open()
+            try:
+                sent = self._socket.send(rest)
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._socket)
+            else:
+                rest = memoryview(rest)[sent:] if sent < len(rest) else b""
 
     async def _receive(self) -> None:
+        """Wait for the next bytes, always with a checkpoint, and have the reader take them."""
+        data = None
         try:
-            data = await self._stream.receive_some()
+            while data is None:
+                self._check_open()
+                await trio.lowlevel.wait_readable(self._socket)
+                try:
+                    data = self._socket.recv(_READ_SIZE)
+                except BlockingIOError:
+                    # The system was wrong: there was nothing.
+                    continue
         except _GONE as error:
             raise httpx.ReadError(f"cannot receive: {error}") from error
         self._reader.feed(data)
+
+    def _check_open(self) -> None:
+        # A closed socket has descriptor -1, which epoll would refuse with an error of its own.
+        if self._socket.fileno() < 0:
+            raise trio.ClosedResourceError("the connection was closed")

@@ -19,6 +19,7 @@ from trio_sessions._hoprd import Hoprd
 from trio_sessions._model import ListenerKey
 from trio_sessions._rest_edge import Edge
 from trio_sessions._transport import STALE_AGE, Transport, TransportStatistics
+from trio_sessions._transport_connection import Connection
 from trio_sessions._transport_wire import MAX_HEAD, Reader
 
 from .support import http, raw_server
@@ -133,21 +134,21 @@ def stats(in_use: int, kept: int, waiting: int = 0) -> TransportStatistics:
 
 
 @pytest.fixture
-def streams(monkeypatch: pytest.MonkeyPatch) -> list[trio.SocketStream]:
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
     """Every connection that a transport makes."""
-    made: list[trio.SocketStream] = []
-    connect = trio.open_tcp_stream
+    made: list[Connection] = []
 
-    async def recording(host: str, port: int) -> trio.SocketStream:
-        made.append(await connect(host, port))
-        return made[-1]
+    class Recorded(Connection):
+        def __init__(self, stream: trio.SocketStream) -> None:
+            super().__init__(stream)
+            made.append(self)
 
-    monkeypatch.setattr(trio, "open_tcp_stream", recording)
+    monkeypatch.setattr(_transport, "Connection", Recorded)
     return made
 
 
-def closed(stream: trio.SocketStream) -> bool:
-    return stream.socket.fileno() == -1
+def closed(connection: Connection) -> bool:
+    return connection._socket.fileno() == -1
 
 
 class TestConnections:
@@ -181,7 +182,7 @@ class TestConnections:
                 assert transport._kept[-1] is last
             assert len(set(server.used()[3:])) == 1
 
-    async def test_no_more_are_kept_than_allowed(self, streams: list[trio.SocketStream]) -> None:
+    async def test_no_more_are_kept_than_allowed(self, connections: list[Connection]) -> None:
         barrier: list[None] = []
 
         async def together(stream: trio.SocketStream) -> bool:
@@ -194,10 +195,10 @@ class TestConnections:
                 for _ in range(5):
                     nursery.start_soon(fetch, transport)
             assert transport.statistics() == stats(0, 2)
-            assert sum(map(closed, streams)) == 3
+            assert sum(map(closed, connections)) == 3
 
     async def test_none_is_kept_for_longer_than_allowed(
-        self, streams: list[trio.SocketStream], mock_clock: trio.testing.MockClock
+        self, connections: list[Connection], mock_clock: trio.testing.MockClock
     ) -> None:
         async with serving(say(HELLO)) as server, transport_to(server) as transport:
             await fetch(transport)
@@ -205,10 +206,10 @@ class TestConnections:
             await fetch(transport)
             assert server.used() == [1, 1]
             mock_clock.jump(KEEP_FOR)
-            assert not closed(streams[0])
+            assert not closed(connections[0])
             await fetch(transport)
             assert server.used() == [1, 1, 2]
-            assert closed(streams[0])
+            assert closed(connections[0])
 
     @pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
     async def test_one_that_the_server_closed_is_not_used(self, method: str) -> None:
@@ -241,12 +242,12 @@ class TestConnections:
         ],
         ids=["connection: close", "HTTP/1.0", "a byte too many", "two responses"],
     )
-    async def test_one_that_cannot_go_on_is_closed(self, reply: bytes, streams: list[trio.SocketStream]) -> None:
+    async def test_one_that_cannot_go_on_is_closed(self, reply: bytes, connections: list[Connection]) -> None:
         async with serving(say(reply)) as server, transport_to(server) as transport:
             for _ in range(2):
                 assert await fetch(transport) == b"hello"
                 assert transport.statistics() == stats(0, 0)
-            assert all(map(closed, streams))
+            assert all(map(closed, connections))
             assert server.used() == [1, 2]
 
 
@@ -316,7 +317,7 @@ class TestRepeating:
 
     @pytest.mark.parametrize("failure", [hang_up, reset], ids=["closed", "reset"])
     async def test_stale(
-        self, server: Server, failure: Act, mock_clock: trio.testing.MockClock, streams: list[object]
+        self, server: Server, failure: Act, mock_clock: trio.testing.MockClock, connections: list[Connection]
     ) -> None:
         async with transport_to(server, most=1) as transport:
             await fetch(transport)
@@ -325,7 +326,7 @@ class TestRepeating:
             assert await fetch(transport) == b"hello"
             assert server.used() == [1, 1, 2]
             assert transport.statistics() == stats(0, 1)
-            assert len(streams) == 2
+            assert len(connections) == 2
 
     @staticmethod
     def _first(act: Act, then: Act) -> Act:
@@ -472,7 +473,7 @@ class TestConnecting:
         async with serving(say(HELLO)) as server:
             transport = transport_to(server)
             await expect(httpx.ConnectError, transport)
-            assert closed(made[0])
+            assert made[0].socket.fileno() == -1
             assert transport.statistics() == stats(0, 0)
 
     @staticmethod
@@ -552,10 +553,10 @@ class TestRequests:
             assert transport.statistics() == stats(0, 0)
             assert server.asked == []
 
-    async def test_sending_over_a_dead_connection(self, streams: list[trio.SocketStream]) -> None:
+    async def test_sending_over_a_dead_connection(self, connections: list[Connection]) -> None:
         async with serving(say(GONE)) as server, transport_to(server) as transport:
             await fetch(transport)
-            streams[0].socket.shutdown(socket.SHUT_WR)
+            connections[0]._socket.shutdown(socket.SHUT_WR)
             with pytest.raises(httpx.WriteError):
                 await fetch(transport, method="POST")
             assert transport.statistics() == stats(0, 0)
@@ -588,7 +589,7 @@ class TestResponses:
         ],
     )  # fmt: skip
     async def test_bodies(
-        self, reply: bytes, method: str, body: bytes, kept: bool, pause: bool, streams: list[trio.SocketStream]
+        self, reply: bytes, method: str, body: bytes, kept: bool, pause: bool, connections: list[Connection]
     ) -> None:
         async def act(stream: trio.SocketStream) -> bool:
             for part in [reply[i : i + 1] for i in range(len(reply))] if pause else [reply]:
@@ -626,11 +627,11 @@ class TestResponses:
             "short chunk", "long chunk", "half a head", "101", "nothing",
         ],
     )  # fmt: skip
-    async def test_garbage(self, reply: bytes, streams: list[trio.SocketStream]) -> None:
+    async def test_garbage(self, reply: bytes, connections: list[Connection]) -> None:
         async with serving(say(reply, end=True)) as server, transport_to(server) as transport:
             await expect(httpx.RemoteProtocolError, transport)
             assert transport.statistics() == stats(0, 0)
-            assert closed(streams[0])
+            assert closed(connections[0])
             server.act = say(HELLO)
             assert await fetch(transport) == b"hello"
 
@@ -655,7 +656,7 @@ class TestResponses:
         async with serving(reset) as server, transport_to(server) as transport:
             await expect(httpx.ReadError, transport)
 
-    async def test_early_close(self, streams: list[trio.SocketStream]) -> None:
+    async def test_early_close(self, connections: list[Connection]) -> None:
         async with serving(say(HEAD + b"Content-Length: 10\r\n\r\nhello")) as server, transport_to(server) as transport:
             response = await transport.handle_async_request(httpx.Request("GET", server.url))
             chunks = response.aiter_raw()
@@ -664,18 +665,18 @@ class TestResponses:
             with trio.CancelScope() as scope:
                 scope.cancel()
                 await response.aclose()
-            assert closed(streams[0])
+            assert closed(connections[0])
             assert transport.statistics() == stats(0, 0)
             with pytest.raises(httpx.StreamClosed):
                 await anext(chunks)
 
-    async def test_cancel_while_the_body_comes(self, streams: list[trio.SocketStream]) -> None:
+    async def test_cancel_while_the_body_comes(self, connections: list[Connection]) -> None:
         async with serving(say(HEAD + b"Content-Length: 10\r\n\r\nhello")) as server, transport_to(server) as transport:
             response = await transport.handle_async_request(httpx.Request("GET", server.url))
             with trio.move_on_after(0.01):
                 async for _ in response.aiter_raw():
                     pass
-            assert closed(streams[0])
+            assert closed(connections[0])
             assert transport.statistics() == stats(0, 0)
 
     async def test_a_body_of_megabytes(self) -> None:
@@ -724,7 +725,7 @@ def test_a_response_is_read_alike_however_it_comes(raw: bytes, method: str) -> N
 
 
 class TestEnd:
-    async def test_all_connections_are_closed_at_once(self, streams: list[trio.SocketStream]) -> None:
+    async def test_all_connections_are_closed_at_once(self, connections: list[Connection]) -> None:
         async with serving(say(HELLO)) as server:
             transport = transport_to(server, most=3)
             await fetch(transport)
@@ -740,27 +741,27 @@ class TestEnd:
                     scope.cancel()
                     await transport.aclose()
                 assert scope.cancelled_caught
-                assert all(map(closed, streams))
+                assert all(map(closed, connections))
             assert transport.statistics() == stats(0, 0)
             await transport.aclose()
             with trio.testing.assert_checkpoints():
                 await expect(httpx.ConnectError, transport)
             await server.until(lambda: server.open == 0)
 
-    async def test_kept_connections_are_closed(self, streams: list[trio.SocketStream]) -> None:
+    async def test_kept_connections_are_closed(self, connections: list[Connection]) -> None:
         async with serving(say(HELLO)) as server:
             async with transport_to(server) as transport:
                 await fetch(transport)
-                assert not closed(streams[0])
-            assert closed(streams[0])
+                assert not closed(connections[0])
+            assert closed(connections[0])
             assert transport.statistics() == stats(0, 0)
 
-    async def test_a_response_that_is_still_read(self, streams: list[trio.SocketStream]) -> None:
+    async def test_a_response_that_is_still_read(self, connections: list[Connection]) -> None:
         async with serving(say(HEAD + b"Content-Length: 10\r\n\r\nhello")) as server:
             transport = transport_to(server)
             response = await transport.handle_async_request(httpx.Request("GET", server.url))
             await transport.aclose()
-            assert closed(streams[0])
+            assert closed(connections[0])
             chunks = response.aiter_raw()
             assert await anext(chunks) == b"hello"
             with pytest.raises(httpx.StreamClosed):
@@ -785,7 +786,7 @@ class CancelAt(trio.abc.Instrument):
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("kept", [False, True], ids=["new", "kept"])
-async def test_a_cancel_at_each_step(method: str, kept: bool, streams: list[trio.SocketStream]) -> None:
+async def test_a_cancel_at_each_step(method: str, kept: bool, connections: list[Connection]) -> None:
     """One of the calls is cancelled; neither its turn nor its connection is lost, and the next call works."""
 
     async def slowly(stream: trio.SocketStream) -> bool:
@@ -810,9 +811,9 @@ async def test_a_cancel_at_each_step(method: str, kept: bool, streams: list[trio
                     trio.lowlevel.remove_instrument(cancelling)
                 caught = cancelling.scope.cancelled_caught
                 assert transport.statistics() == stats(0, 0 if caught else 1)
-                assert not caught or all(map(closed, streams))
+                assert not caught or all(map(closed, connections))
                 assert await fetch(transport, pool=0.0, connect=5.0) == b"hello"
-            assert all(map(closed, streams))
+            assert all(map(closed, connections))
         assert step > 2
         await server.until(lambda: server.open == 0)
 
