@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import trio
 
+from trio_sessions._advice import advise
 from trio_sessions._budget import open_budget
 from trio_sessions._errors import (
     ConnectionLostError,
@@ -20,6 +21,7 @@ from trio_sessions._errors import (
     OutcomeUnknownError,
     RejectedError,
     ServerFailureError,
+    SessionsError,
     StatusError,
 )
 from trio_sessions._model import (
@@ -233,7 +235,16 @@ class Hoprd:
             ListenHostInUseError: the node listens there already.
             RejectedError: every other refusal, most often that nobody answered at the far end.
             MalformedReplyError: the reply is not what was asked for; nothing in it is to be acted on.
+
+        ``advice`` of each of them says what to check.
         """
+        try:
+            return await self._open_session(request, timeout)
+        except SessionsError as error:
+            error.advice = advise(error, request, self.dialect)
+            raise
+
+    async def _open_session(self, request: SessionRequest, timeout: float | None) -> Listener:
         dialect = await self._dialect_for(request) if is_pinned(request) else None
         path, body = session_call(request, dialect)
         if timeout is None:

@@ -14,6 +14,7 @@ from math import inf
 import attrs
 import trio
 
+from trio_sessions._advice import advise
 from trio_sessions._datagrams import Connect
 from trio_sessions._descriptors import why_no_socket
 from trio_sessions._errors import SessionEndedError, SessionOpenError, SessionsError
@@ -207,11 +208,12 @@ class Keeper:
         """
         await self._ready.wait()
         if self._failure is not None:
-            route, attempts = self._record.route, self._record.attempts
-            retry_in = self._around.gate.retry_in(route.key)
+            retry_in = self._around.gate.retry_in(self.route.key)
+            detail, advice = f"could not be opened: {self._failure}", advise(self._failure)
             # An error object for each waiter: a shared one would collect the tracebacks of all.
-            detail = f"could not be opened: {self._failure}"
-            raise SessionOpenError(str(route), detail, attempts=attempts, retry_in=retry_in) from self._failure
+            raise SessionOpenError(
+                str(self.route), detail, attempts=self._record.attempts, retry_in=retry_in, advice=advice
+            ) from self._failure
 
     async def wait_over(self) -> None:
         """Wait until the session is over and its listener settled."""
