@@ -59,6 +59,7 @@ class Surroundings:
     touch: Callable[[Listener], Awaitable[None]]
     reply_timeout: float
     open_attempts: int
+    wait_for_node: bool
     request: Callable[[Route], Awaitable[SessionRequest]]
     own_address: Callable[[], Awaitable[str]]
     drain_deadline: Callable[[], float]
@@ -208,12 +209,11 @@ class Keeper:
         """
         await self._ready.wait()
         if self._failure is not None:
-            retry_in = self._around.gate.retry_in(self.route.key)
-            detail, advice = f"could not be opened: {self._failure}", advise(self._failure)
+            retry_in, advice = self._around.gate.retry_in(self.route.key), advise(self._failure)
+            detail, attempts = f"could not be opened: {self._failure}", self._record.attempts
             # An error object for each waiter: a shared one would collect the tracebacks of all.
-            raise SessionOpenError(
-                str(self.route), detail, attempts=self._record.attempts, retry_in=retry_in, advice=advice
-            ) from self._failure
+            error = SessionOpenError(str(self.route), detail, attempts=attempts, retry_in=retry_in, advice=advice)
+            raise error from self._failure
 
     async def wait_over(self) -> None:
         """Wait until the session is over and its listener settled."""
@@ -244,7 +244,7 @@ class Keeper:
 
     async def _open(self) -> tuple[Claim, Link]:
         """Open listener and socket, in as many attempts as the pool allows."""
-        gate, key = self._around.gate, self._record.route.key
+        around, gate, key = self._around, self._around.gate, self._record.route.key
         failures = 0
         while True:
             await gate.wait(key)
@@ -253,8 +253,8 @@ class Keeper:
             except SessionsError as error:
                 gate.failed(key, error)
                 # While the whole node is out, waiting is all there is to do, and no fault of the relayer.
-                failures += not is_outage(error)
-                if is_final(error) or failures >= self._around.open_attempts:
+                failures += not (around.wait_for_node and is_outage(error))
+                if is_final(error) or failures >= around.open_attempts:
                     raise
                 _log.info("session via %s: trying again: %s", self._record.route, error)
 

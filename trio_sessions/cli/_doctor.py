@@ -44,7 +44,8 @@ __all__ = ["doctor"]
     "--timeout",
     type=NumberType("seconds"),
     metavar="S",
-    help="Seconds that the session may take to open.  [default: what the node itself may take, 97 for one hop]",
+    help="Seconds that the session may take to open, and its answers, of which 5 are enough, to come."
+    "  [default: what the node itself may take to open it, 97 for one hop]",
 )
 @click.option("--json", "wants_json", is_flag=True, help="All findings as one JSON object on stdout.")
 def doctor(
@@ -85,11 +86,13 @@ def doctor(
 
 async def _examine(access: Access, question: Question, display: Display) -> tuple[int, dict[str, object]]:
     """Make the checks until they are over or a signal comes; the exit status, and the report as plain data."""
-    from trio_sessions import Hoprd
+    from trio_sessions import Hoprd, PoolOptions
     from trio_sessions.cli.doctor._case import Case
     from trio_sessions.cli.doctor._examination import as_json, examine, status_of_findings
     from trio_sessions.cli.doctor._reachable import PATIENCE
 
+    # What breaks a rule is told at once, and not by the last check.
+    PoolOptions(namespace=access.namespace, connect_host=access.connect_host)
     findings: list[Finding] = []
 
     def end(finding: Finding) -> None:

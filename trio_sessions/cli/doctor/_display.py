@@ -104,7 +104,8 @@ class _Terminal:
         arrow = "→" if _can("→", self._console.encoding) else "->"
         first, *rest = lines_of(finding, arrow=arrow, width=min(self._console.width - 1, _WIDEST))
         style = _STYLES[finding.verdict]
-        shown = self._text(first[:_VERDICT], style=style)
+        shown = self._text()
+        shown.append(first[:_VERDICT], style=style)
         shown.append(first[_VERDICT : _VERDICT + _NAME + 1], style="bold")
         shown.append(first[_VERDICT + _NAME + 1 :], style="dim" if finding.verdict is Verdict.SKIPPED else "")
         for line in rest:

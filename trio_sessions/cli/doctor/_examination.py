@@ -63,7 +63,7 @@ CHECKS = (
         "loopback",
         "relaying through a session of its own",
         check_loopback,
-        ("pinning", "node", "channels", "files", "slots", "ports"),
+        ("pinning", "node", "channels", "files", "ports", "leftovers"),
     ),
 )
 
@@ -99,8 +99,10 @@ async def _make(check: Check, case: Case, before: dict[str, Finding]) -> Finding
     except NodeTimeoutError as error:
         return fail(str(error), "check the load of the node's machine", "restart the daemon if it hangs")
     except SessionsError as error:
-        remedy = advise(error)
-        return fail(str(error), *(remedy[:1] if isinstance(error, NodeError) else remedy))
+        said = str(error)
+        # Of the advice for opens, what a simpler call has in common with them.
+        steps = advise(error)[:1] if isinstance(error, NodeError) else advise(error)
+        return fail(said, *(step for step in steps if step not in said))
 
 
 def status_of_findings(findings: Iterable[Finding], case: Case) -> int:

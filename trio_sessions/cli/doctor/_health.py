@@ -13,7 +13,7 @@ from trio_sessions.cli.doctor._finding import Finding, fail, ok, warn
 __all__ = ["check_latency", "check_node"]
 
 #: Calls that are timed, one after the other.
-_CALLS = 5
+_CALLS = 3
 #: Seconds that a call may take: a node of this machine needs some milliseconds, and a stop of ours only has ten
 #: seconds for all that is open.
 _SLOW = 0.5

@@ -18,6 +18,7 @@ from trio_sessions import (
     Session,
     SessionEndedError,
     SessionError,
+    SessionOpenError,
     SessionPool,
     SessionsError,
     open_pool,
@@ -36,6 +37,8 @@ __all__ = ["check_loopback"]
 _BATCH = 10
 #: Seconds that their answers are waited for.
 _REPLY_TIMEOUT = 5.0
+#: ... and that closing the session may take.
+_STOP_TIMEOUT = 5.0
 #: The doctor's own name is made of the instance's: it must not be in the way of a run that is at work.
 _SUFFIX = ".doctor"
 _LONGEST_NAME = 64
@@ -63,7 +66,7 @@ async def check_loopback(case: Case) -> Finding:
     trial = _Trial()
     pool: SessionPool | None = None
     try:
-        async with open_pool(case.hoprd, _options(case.access)) as pool:
+        async with open_pool(case.hoprd, _options(case.access, question.timeout)) as pool:
             try:
                 with trio.move_on_after(patience) as waiting:
                     await _relay(pool, trial, waiting, relayer=relayer, destination=destination, hops=question.hops)
@@ -111,11 +114,11 @@ async def _judge(case: Case, trial: _Trial, relayer: str | None, destination: st
     }
     if case.left:
         names = ", ".join(left.listener or "perhaps one of an unknown port" for left in case.left)
-        why = "" if trial.error is None else f" ({trial.error})"
+        why = "" if trial.error is None else f" ({_why(trial.error)})"
         steps = ("see whether it is there: trio-sessions list", "it ends by itself, 180 to 203 s after its last use")
         return fail(f"a listener of this check may be left: {names}{why}", *steps, *_steps(trial.error), **facts)
     if trial.error is not None:
-        return fail(str(trial.error), *_steps(trial.error), **facts)
+        return fail(_why(trial.error), *_steps(trial.error), **facts)
     trouble = await _trouble_at_node(case, trial.listener)
     if trouble is not None:
         return fail(f"it relayed; then {trouble}", "see trio-sessions list: unused, it ends by itself", **facts)
@@ -154,6 +157,13 @@ _LOSS = (
 )
 
 
+def _why(error: SessionsError) -> str:
+    """What went wrong, without the advice that is given below it."""
+    if isinstance(error, SessionOpenError):
+        return f"no session opened through {error.route}: {error.__cause__ or error.detail}"
+    return str(error)
+
+
 def _steps(error: SessionsError | None) -> tuple[str, ...]:
     if isinstance(error, SessionEndedError):
         return _SILENCE
@@ -179,7 +189,7 @@ def _any_destination(case: Case, relayer: str | None) -> str | None:
     return None if best is None else best.address
 
 
-def _options(access: Access) -> PoolOptions:
+def _options(access: Access, timeout: float | None) -> PoolOptions:
     """As a run of this instance would have it, but under a name of its own, with a journal of its own."""
     instance = access.instance[: _LONGEST_NAME - len(_SUFFIX)] + _SUFFIX
     namespace = access.namespace
@@ -195,5 +205,7 @@ def _options(access: Access) -> PoolOptions:
         journal=journal,
         connect_host=access.connect_host,
         open_attempts=1,
-        reply_timeout=_REPLY_TIMEOUT,
+        wait_for_node=False,
+        reply_timeout=_REPLY_TIMEOUT if timeout is None else min(timeout, _REPLY_TIMEOUT),
+        stop_timeout=_STOP_TIMEOUT,
     )

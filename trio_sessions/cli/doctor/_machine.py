@@ -56,9 +56,10 @@ async def check_descriptors(case: Case) -> Finding:
     facts = {"soft": soft, "hard": None if unlimited else hard, "sessions": None if unlimited else room}
     if unlimited:
         return ok("no limit of file descriptors", **facts)
-    found = f"{hard} file descriptors (now {soft}, raised when needed): {'about ' if room else ''}{room} sessions"
+    raised = "" if soft == hard else f" (a run raises its limit to them from {soft})"
+    found = f"{hard} file descriptors{raised}: room for about {room} sessions"
     if not room:
-        return fail(f"no room for a session: {found}", DESCRIPTORS_REMEDY, **facts)
+        return fail(f"{hard} file descriptors: no room for a session", DESCRIPTORS_REMEDY, **facts)
     if room < _ENOUGH:
         return warn(found, DESCRIPTORS_REMEDY, **facts)
     return ok(found, **facts)
