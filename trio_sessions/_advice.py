@@ -227,11 +227,6 @@ def _failed(error: SessionsError, asked: Asked) -> tuple[str, ...]:
     return _NO_GATEWAY if error.status in (502, 503, 504) else _FAILURE
 
 
-def _cannot_pin(error: SessionsError, asked: Asked) -> tuple[str, ...]:
-    assert isinstance(error, CannotPinRelayerError)
-    return (error.remedy, "by hops means: --hops 1, or pool.session(destination=..., hops=1)")
-
-
 def _no_destination(error: SessionsError, asked: Asked) -> tuple[str, ...]:
     assert isinstance(error, NoDestinationError)
     if error.configured is None:
@@ -247,7 +242,7 @@ def _ports_used_up(error: SessionsError, asked: Asked) -> tuple[str, ...]:
 
 
 def _with_remedy(error: SessionsError, asked: Asked) -> tuple[str, ...]:
-    assert isinstance(error, InstanceInUseError | JournalError)
+    assert isinstance(error, CannotPinRelayerError | InstanceInUseError | JournalError)
     return (error.remedy,)
 
 
@@ -273,7 +268,7 @@ _BY_ERROR: tuple[tuple[type[SessionsError], Callable[[SessionsError, Asked], tup
     (NodeTimeoutError, _always(*_NO_REPLY)),
     (ConnectionLostError, _always(*_LOST)),
     (OutcomeUnknownError, _always(*_NO_REPLY)),
-    (CannotPinRelayerError, _cannot_pin),
+    (CannotPinRelayerError, _with_remedy),
     (NoDestinationError, _no_destination),
     (PortsUsedUpError, _ports_used_up),
     (InstanceInUseError, _with_remedy),
