@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 import pytest
+import trio
 from hypothesis import given, strategies as st
 
 from tests.worlds import NOBODY, faulty, memory_world
@@ -212,3 +213,16 @@ async def test_without_a_destination_the_advice_comes_from_us(autojump_clock: ob
         with pytest.raises(SessionOpenError) as told:
             await pool.session(world.relayers[0])
         assert "online" in told.value.advice[0]
+
+
+async def test_who_does_not_wait_for_the_node_hears_at_once_that_it_is_not_ready(autojump_clock: object) -> None:
+    async with memory_world() as world:
+        world.sim.node.set_running(False)
+        async with world.pool(PoolOptions(open_attempts=1, wait_for_node=False)) as pool:
+            with trio.fail_after(1), pytest.raises(SessionOpenError) as told:
+                await pool.session(world.relayers[0])
+            assert "wait until the node runs" in told.value.advice[0]
+        async with world.pool(PoolOptions(open_attempts=1)) as pool:
+            with trio.move_on_after(100) as waiting:
+                await pool.session(world.relayers[0])
+            assert waiting.cancelled_caught

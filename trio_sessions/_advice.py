@@ -35,7 +35,7 @@ from trio_sessions._errors import (
 )
 from trio_sessions._model import Dialect, SessionRequest
 
-__all__ = ["Asked", "advise"]
+__all__ = ["advise"]
 
 _LOG = "read the daemon's log: it notes what its API does not tell"
 _WAIT_FOR_IDLE_END = "or wait: what nobody uses ends by itself, 180 to 203 s after the last message"
@@ -46,7 +46,7 @@ _BETWEEN = "check what is between here and the node: a proxy with a time-out or 
 
 
 @attrs.frozen
-class Asked:
+class _Asked:
     """What was asked for, as far as it is known.
 
     Attributes:
@@ -75,7 +75,7 @@ def advise(
         return error.advice
     if out_of_descriptors(error) is not None:
         return _NO_DESCRIPTORS
-    asked = Asked(request, dialect)
+    asked = _Asked(request, dialect)
     for kind, steps in _BY_ERROR:
         if isinstance(error, kind):
             return steps(error, asked)
@@ -85,7 +85,7 @@ def advise(
 # -- what the daemon says in a 422: by substring, since each dialect wraps it differently (contract §2.1)
 
 
-def _nobody_answered(asked: Asked) -> tuple[str, ...]:
+def _nobody_answered(asked: _Asked) -> tuple[str, ...]:
     path = None if asked.request is None else asked.request.forward
     first: tuple[str, ...]
     beyond = "GET /channels?fullTopology=true has the network's"
@@ -105,7 +105,7 @@ def _nobody_answered(asked: Asked) -> tuple[str, ...]:
     return (*first, _OTHER_DESTINATION, _LOG)
 
 
-def _node_is_full(asked: Asked) -> tuple[str, ...]:
+def _node_is_full(asked: _Asked) -> tuple[str, ...]:
     limit = capacity(None if asked.dialect is None else asked.dialect.name)
     return (
         _SEE_LISTENERS,
@@ -155,7 +155,7 @@ _NOT_UNDERSTOOD = (
 _TOO_LONG = ("ask for fewer hops: a path has at most 3 relayers",)
 
 #: The first that is found counts.
-_REFUSALS: tuple[tuple[str, Callable[[Asked], tuple[str, ...]] | tuple[str, ...]], ...] = (
+_REFUSALS: tuple[tuple[str, Callable[[_Asked], tuple[str, ...]] | tuple[str, ...]], ...] = (
     ("timed out", _nobody_answered),
     ("NoSlotsAvailable", _EXIT_IS_FULL),
     ("rejected session initiation", _EXIT_REFUSES),
@@ -172,7 +172,7 @@ _REFUSALS: tuple[tuple[str, Callable[[Asked], tuple[str, ...]] | tuple[str, ...]
 )
 
 
-def _refused(error: SessionsError, asked: Asked) -> tuple[str, ...]:
+def _refused(error: SessionsError, asked: _Asked) -> tuple[str, ...]:
     assert isinstance(error, RejectedError)
     if error.word is None:
         return _NOT_UNDERSTOOD
@@ -222,40 +222,40 @@ _FAILURE = (_LOG, _BETWEEN)
 _NO_GATEWAY = ("check that the daemon runs behind the proxy that answers for it", _URL)
 
 
-def _failed(error: SessionsError, asked: Asked) -> tuple[str, ...]:
+def _failed(error: SessionsError, asked: _Asked) -> tuple[str, ...]:
     assert isinstance(error, ServerFailureError)
     return _NO_GATEWAY if error.status in (502, 503, 504) else _FAILURE
 
 
-def _no_destination(error: SessionsError, asked: Asked) -> tuple[str, ...]:
+def _no_destination(error: SessionsError, asked: _Asked) -> tuple[str, ...]:
     assert isinstance(error, NoDestinationError)
     if error.configured is None:
         return ("wait for the node to connect to peers, or name a destination", "check the node's own connection")
     return ("check that the destinations are online, or name others", "check their addresses")
 
 
-def _ports_used_up(error: SessionsError, asked: Asked) -> tuple[str, ...]:
+def _ports_used_up(error: SessionsError, asked: _Asked) -> tuple[str, ...]:
     return (
         "widen the range (--namespace FIRST-LAST): a port rests for 210 s after use, so have two for each session",
         "or use an address of our own, where the node is on this machine: --namespace dedicated",
     )
 
 
-def _with_remedy(error: SessionsError, asked: Asked) -> tuple[str, ...]:
+def _with_remedy(error: SessionsError, asked: _Asked) -> tuple[str, ...]:
     assert isinstance(error, CannotPinRelayerError | InstanceInUseError | JournalError)
     return (error.remedy,)
 
 
-def _no_socket(error: SessionsError, asked: Asked) -> tuple[str, ...]:
+def _no_socket(error: SessionsError, asked: _Asked) -> tuple[str, ...]:
     return ("check that the listener's address can be reached from here: --connect-host names another one",)
 
 
-def _always(*steps: str) -> Callable[[SessionsError, Asked], tuple[str, ...]]:
+def _always(*steps: str) -> Callable[[SessionsError, _Asked], tuple[str, ...]]:
     return lambda error, asked: steps
 
 
 #: The first kind that fits counts.
-_BY_ERROR: tuple[tuple[type[SessionsError], Callable[[SessionsError, Asked], tuple[str, ...]]], ...] = (
+_BY_ERROR: tuple[tuple[type[SessionsError], Callable[[SessionsError, _Asked], tuple[str, ...]]], ...] = (
     (UnauthorizedError, _always(*_UNAUTHORIZED)),
     (ListenHostInUseError, _always(*_IN_USE)),
     (NotReadyError, _always(*_NOT_READY)),

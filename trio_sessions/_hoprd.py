@@ -227,7 +227,7 @@ class Hoprd:
         The node may take minutes; without a ``timeout`` of yours it gets what it may need, see :func:`open_budget`.
         On :class:`OutcomeUnknownError`, :class:`MalformedReplyError`, :class:`ServerFailureError` and on a cancel a
         listener may exist that you have not heard of (contract §3.3): look for it in :meth:`list_sessions`. After
-        every other error there is none.
+        every other error there is none. ``advice`` of the error says what to check.
 
         Raises:
             InvalidInputError: one path goes by hops, the other by relayers.
@@ -235,8 +235,6 @@ class Hoprd:
             ListenHostInUseError: the node listens there already.
             RejectedError: every other refusal, most often that nobody answered at the far end.
             MalformedReplyError: the reply is not what was asked for; nothing in it is to be acted on.
-
-        ``advice`` of each of them says what to check.
         """
         try:
             return await self._open_session(request, timeout)

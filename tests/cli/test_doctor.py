@@ -14,7 +14,7 @@ import httpx
 import pytest
 import trio
 
-from tests.cli.support import COMMAND, TOKEN, Ended, Simulator, ended, environment, running, simulator
+from tests.cli.support import COMMAND, PATIENCE, TOKEN, Ended, Simulator, ended, environment, get, running, simulator
 
 CHECKS = [
     *("api", "token", "dialect", "pinning", "node", "latency", "peers", "channels"),
@@ -124,7 +124,7 @@ async def test_a_node_that_is_well(dialect: str, namespace: str) -> None:
     assert it.report["counts"] == {"ok": len(CHECKS), "warn": 0, "fail": 0, "skipped": 0}, it.out
     assert it.report["schema"] == 1
     loopback = finding(it.report, "loopback")["facts"]
-    assert (loopback["sent"], loopback["answered"], loopback["left"]) == (10, 10, [])
+    assert (loopback["sent"], loopback["answered"], it.report["left"]) == (10, 10, [])
     assert 0 < loopback["rtt"]["median"] < 5
 
 
@@ -158,7 +158,25 @@ async def test_an_open_that_hangs_is_told_with_what_may_be_left() -> None:
     assert "no session within 0.5 s" in named["found"]
     assert "may be left: perhaps one of an unknown port" in named["found"]
     assert any("give it time" in step for step in named["remedy"])
-    assert len(named["facts"]["left"]) == 1
+    assert [each["listener"] for each in it.report["left"]] == [None]
+
+
+async def wait_until_asked(sim: Simulator, call: str) -> None:
+    """Wait until a call of this kind has reached the simulator."""
+    with trio.fail_after(PATIENCE):
+        while True:
+            state = (await get(f"{sim.url}/simulator/state")).raise_for_status().json()
+            if call in state["counters"]["calls"]:
+                return
+            await trio.sleep(0.02)
+
+
+async def test_an_interrupt_while_it_opens_names_what_may_be_left() -> None:
+    async with simulator(*fault("hang:open")) as sim, running("doctor", "--url", sim.url) as doctor:
+        await doctor.wait_for("out", "ok    leftovers  ")
+        await wait_until_asked(sim, "open")
+        it = await doctor.end(signal.SIGTERM)
+    assert (it.status, it.err) == (3, "trio-sessions: interrupted; may be left at the node: perhaps a listener\n")
 
 
 async def test_a_relayer_out_of_sight_is_named() -> None:
@@ -234,7 +252,8 @@ async def test_lines_for_people_come_as_each_check_ends() -> None:
     ):
         await doctor.wait_for("out", "ok    leftovers  ")
         assert "loopback" not in doctor.text("out")
-        await doctor.end(signal.SIGINT)
+        it = await doctor.end(signal.SIGINT)
+    assert (it.status, it.err) == (130, "trio-sessions: interrupted; nothing is left\n")
     it = await ended("doctor", "--url", sim.url)
     assert it.status == 69
     assert it.err == ""

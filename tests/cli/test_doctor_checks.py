@@ -13,7 +13,9 @@ import attrs
 import pytest
 
 from tests.worlds import World, memory_world
-from trio_sessions import InvalidInputError, Listener, ListenerKey, PortRange
+from trio_sessions import InvalidInputError, Listener, ListenerKey, Path as Path_, PortRange, SessionRequest
+from trio_sessions._journal_file import JournalFile
+from trio_sessions._journal_row import RESTING, JournalRow
 from trio_sessions.cli._access import Access
 from trio_sessions.cli.doctor import _machine
 from trio_sessions.cli.doctor._case import Case, Question
@@ -184,6 +186,44 @@ def test_leftovers_without_a_journal_make_none(tmp_path: Path, monkeypatch: pyte
     assert leftovers(Access(), (there,)).listeners == ()
     assert leftovers(Access(no_journal=True), (there,)).memory is None
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("in_use", [False, True])
+def test_a_post_whose_outcome_nobody_knows_counts_as_a_leftover(in_use: bool, tmp_path: Path) -> None:
+    path = str(tmp_path / "journal")
+    request = SessionRequest("0x" + "ab" * 20, Path_(hops=1), Path_(hops=1), listen_host="127.0.0.1:41000")
+    there = Listener(ListenerKey("udp", "127.0.0.1", 41_001), "0x" + "ab" * 20, "#0", None, None, 1000, 300, ("0xid",))
+    rows = {
+        1: JournalRow(1, "posting", "r", request, None, None),
+        2: JournalRow(2, "registered", "r", request, None, there),
+        3: JournalRow(3, RESTING, "r", request, None, None),
+    }
+    file = JournalFile.open(path, "127.0.0.1:3001")
+    file.commit(rows)
+    if not in_use:
+        file.close()
+    before = {each.name: each.read_bytes() for each in tmp_path.iterdir() if each.suffix != ".journal-shm"}
+    found = leftovers(Access(journal=path, namespace=PortRange(41_000, 41_099)), (there,))
+    assert (found.listeners, found.unsettled, found.in_use) == ((there,), 1, in_use)
+    gone = leftovers(Access(journal=path), (attrs.evolve(there, clients=("another",)),))
+    assert (gone.listeners, gone.unsettled) == ((), 1)
+    after = {each.name: each.read_bytes() for each in tmp_path.iterdir() if each.suffix != ".journal-shm"}
+    assert {name for name in before if before[name] != after.get(name) and not name.endswith("-shm")} == set()
+    file.close()
+
+
+async def test_a_journal_that_is_none_is_a_finding(tmp_path: Path, autojump_clock: object) -> None:
+    (tmp_path / "letter").write_text("dear aunt, " * 100)
+    async with case_of(access=Access(journal=str(tmp_path / "letter"))) as (case, _):
+        ended: list[Finding] = []
+        only = tuple(attrs.evolve(check, needs=()) for check in CHECKS if check.name == "leftovers")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("trio_sessions.cli.doctor._examination.CHECKS", only)
+            await examine(case, lambda _: None, ended.append)
+    assert (ended[0].verdict, status_of_findings(ended, case)) == (Verdict.FAIL, 1)
+    assert "it is not a journal of this program" in ended[0].found
+    assert ended[0].found.endswith("; name another file")
+    assert ended[0].remedy == ()
 
 
 def test_questions_that_contradict_themselves() -> None:

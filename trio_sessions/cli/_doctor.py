@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,7 @@ from trio_sessions.cli._access import Access, node_options
 from trio_sessions.cli._params import AddressType, NumberType, WholeType
 from trio_sessions.cli._signals import hold_signals, receive_signals
 from trio_sessions.cli._status import INTERRUPTED, STATUS_HELP, TERMINATED
-from trio_sessions.cli._streams import write_stdout
+from trio_sessions.cli._streams import say, write_stdout
 
 if TYPE_CHECKING:
     from trio_sessions.cli.doctor._case import Question
@@ -81,10 +81,13 @@ def doctor(
             status, report = trio.run(_examine, access, question, display)
         if wants_json:
             write_stdout(json.dumps(report, allow_nan=False))
+        elif report["interrupted"]:
+            left = ", ".join(each["listener"] or "perhaps a listener" for each in report["left"])
+            say(f"trio-sessions: interrupted; {f'may be left at the node: {left}' if left else 'nothing is left'}")
         return status
 
 
-async def _examine(access: Access, question: Question, display: Display) -> tuple[int, dict[str, object]]:
+async def _examine(access: Access, question: Question, display: Display) -> tuple[int, dict[str, Any]]:
     """Make the checks until they are over or a signal comes; the exit status, and the report as plain data."""
     from trio_sessions import Hoprd, PoolOptions
     from trio_sessions.cli.doctor._case import Case

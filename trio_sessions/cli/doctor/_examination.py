@@ -126,6 +126,7 @@ def as_json(findings: list[Finding], case: Case, status: int, *, interrupted: bo
         "status": status,
         "interrupted": interrupted,
         "counts": counts,
+        "left": [attrs.asdict(left) for left in case.left],
         "checks": [finding.to_json() for finding in findings],
     }
 

@@ -84,13 +84,14 @@ def leftovers(access: Access, listed: tuple[Listener, ...]) -> Leftovers:
         path = journal_path(access.url, access.instance)
     if path is None or not os.path.exists(path):
         return Leftovers(None)
-    rows = _rows(path, node_key(access.url))
-    known = [row.listener for row in rows if row.listener is not None and row.state != RESTING]
+    rows, is_held = _look_at_journal(path, node_key(access.url))
+    kept = [row for row in rows if row.state != RESTING]
+    known = [row.listener for row in kept if row.listener is not None]
     return Leftovers(
         path,
-        in_use=_is_locked(path),
+        in_use=is_held,
         listeners=tuple(each for each in listed if any(each.same_as(ours) for ours in known)),
-        unsettled=sum(row.listener is None and row.state != RESTING for row in rows),
+        unsettled=len(kept) - len(known),
     )
 
 
@@ -104,24 +105,24 @@ def _on_address(address: str, listed: tuple[Listener, ...]) -> Leftovers:
     return Leftovers(address, in_use, tuple(listener for listener in listed if listener.key.ip == address))
 
 
-def _rows(path: str, node: str) -> tuple[JournalRow, ...]:
-    """The journal's rows, through a connection that cannot write."""
+def _look_at_journal(path: str, node: str) -> tuple[tuple[JournalRow, ...], bool]:
+    """The journal's rows, read through a connection that cannot write, and whether a living process has it."""
     with _translated(path):
         real = os.path.realpath(path)
         _refuse_foreign(path, real)
+        is_held = _is_locked(f"{real}.lock")
         if os.path.getsize(real) == 0:
-            return ()
+            return (), is_held
         _verify(path, real, node)
         logged = os.path.exists(f"{real}-wal")
         with closing(_connect(real, "mode=ro" if logged else "mode=ro&immutable=1")) as db:
-            return _read_rows(path, db, "")
+            return _read_rows(path, db, ""), is_held
 
 
 def _is_locked(path: str) -> bool:
-    """Whether a living process has the journal."""
     try:
-        lock = os.open(f"{os.path.realpath(path)}.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -110,7 +110,6 @@ async def _judge(case: Case, trial: _Trial, relayer: str | None, destination: st
         "destination": destination,
         "hops": hops,
         "opened_in": None if trial.opened_in is None else round(trial.opened_in, 6),
-        "left": [attrs.asdict(left) for left in case.left],
     }
     if case.left:
         names = ", ".join(left.listener or "perhaps one of an unknown port" for left in case.left)
