@@ -119,7 +119,7 @@ def _node_is_full(asked: _Asked) -> tuple[str, ...]:
 _EXIT_IS_FULL = (
     "choose another destination: this one says that it has no slot for a session",
     _WAIT_FOR_IDLE_END,
-    "ask its operator to make room, or to restart it: some builds of 4.0 stop accepting sessions until then",
+    "ask its operator to make room, or to restart it: some builds from 4.0 on take no session until then",
 )
 _EXIT_REFUSES = (
     "try again later, or choose another destination: this one refuses",

@@ -20,7 +20,9 @@ class Capacity:
     advice: str
 
 
-_OLD = Capacity(2048, "hoprd 3.x takes 2048 sessions by default, its setting `hopr.network.maximum_sessions` raises it")
+_OLD = Capacity(
+    2048, "hoprd 3.x takes 2048 sessions by default, incoming ones included; its configuration can raise it"
+)
 _NEW = Capacity(
     100,
     "hoprd 4.0.3 takes 100 sessions, incoming ones included, whatever `maximum_sessions` says; early builds of 4.0"

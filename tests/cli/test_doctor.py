@@ -73,7 +73,7 @@ PLANTED = {
     ),
     "relayers refused by an early 4.0": Planted(("--dialect", "4.0-rc"), "pinning", "chosen relayer", "upgrade"),
     "entry full": Planted((*ONCE, "--max-sessions", "0"), "loopback", "number of sessions exceeds", "100 sessions"),
-    "entry full, 3.x": Planted((*ONCE, *fault("cap"), "--dialect", "3"), "loopback", "exceeds", "maximum_sessions"),
+    "entry full, 3.x": Planted((*ONCE, *fault("cap"), "--dialect", "3"), "loopback", "exceeds", "3.x takes 2048"),
     "exit full": Planted((*ONCE, *fault("exit-full")), "loopback", "NoSlotsAvailable", "choose another destination"),
     "ports used up": Planted(fault("ports-used-up"), "loopback", "no valid socket", "HOPRD_SESSION_PORT_RANGE"),
     "no channel": Planted(("--relayers", "0"), "channels", "no outgoing channel is open", "with funds in it"),

@@ -71,10 +71,7 @@ CHECKS = (
 async def examine(case: Case, begin: Callable[[Check], None], end: Callable[[Finding], None]) -> None:
     """Make all checks, one after the other; ``begin`` and ``end`` are called with each.
 
-    When cancelled, the session of the check under way is closed first.
-
-    Raises:
-        InvalidInputError: what was asked for breaks a rule that only shows now.
+    Whatever is wrong is a finding. When cancelled, the session of the check under way is closed first.
     """
     findings: dict[str, Finding] = {}
     for check in CHECKS:
