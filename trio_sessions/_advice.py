@@ -96,9 +96,10 @@ def _nobody_answered(asked: _Asked) -> tuple[str, ...]:
             f"check the channels between relayer and destination, for the way back too: {beyond}",
         )
     elif path.hops:
+        way = f"over {path.hops} hop{'' if path.hops == 1 else 's'}"
         first = (
             "check that the node has open outgoing channels with funds, to peers that are connected",
-            f"check that channels lead on to the destination, and back from it, over {path.hops} hops: {beyond}",
+            f"check that channels lead on to the destination, and back from it, {way}: {beyond}",
         )
     else:
         first = ("check that the destination is among the node's peers: without a relayer it must be in sight",)

@@ -21,7 +21,7 @@ class Capacity:
 
 
 _OLD = Capacity(
-    2048, "hoprd 3.x takes 2048 sessions by default, incoming ones included; its configuration can raise it"
+    2048, "hoprd 3.x takes 2048 sessions by default, incoming ones included, and its configuration can raise that"
 )
 _NEW = Capacity(
     100,

@@ -62,8 +62,10 @@ def doctor(
     do about it, likeliest first.
 
     It opens one session of its own, relays ten messages, closes it, and looks whether it is gone. It touches nothing
-    of anybody else, and is in no run's way: its own instance is NAME.doctor, with a journal beside NAME's. Warnings alone give the status 0; 1 means that something failed, 69 that no node answered, 77 that
-    the node refuses the token, 3 that its own session may be left.
+    of anybody else, and is in no run's way: its instance is NAME.doctor, with a journal of its own.
+
+    Warnings alone give the status 0; 1 means that something failed, 69 that no node answered, 77 that the node refuses
+    the token, 3 that its own session may be left.
 
     \b
     Examples:

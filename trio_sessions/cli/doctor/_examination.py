@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import trio
 
-from trio_sessions import InvalidInputError, NodeError, NodeTimeoutError, SessionsError
+from trio_sessions import InvalidInputError, MalformedReplyError, NodeError, NodeTimeoutError, SessionsError
 from trio_sessions._advice import advise
 from trio_sessions.cli._status import CLEAN, FAILED, LEFT, UNAUTHORIZED, UNAVAILABLE
 from trio_sessions.cli.doctor._case import Case
@@ -91,15 +91,24 @@ async def _make(check: Check, case: Case, before: dict[str, Finding]) -> Finding
         return skip(why.found if why.verdict is Verdict.SKIPPED else f"since {missing} failed")
     try:
         return await check.run(case)
-    except InvalidInputError as error:
-        return fail(str(error))
-    except NodeTimeoutError as error:
-        return fail(str(error), "check the load of the node's machine", "restart the daemon if it hangs")
     except SessionsError as error:
-        said = str(error)
+        return _trouble(error)
+
+
+def _trouble(error: SessionsError) -> Finding:
+    """The finding for a check whose own work failed."""
+    said = str(error)
+    steps: tuple[str, ...] = ()
+    if isinstance(error, NodeTimeoutError):
+        steps = ("check the load of the node's machine", "restart the daemon if it hangs")
+    elif isinstance(error, MalformedReplyError):
+        steps = ("check that nothing but the node answers", "check for a newer version of this program")
+    elif isinstance(error, NodeError):
         # Of the advice for opens, what a simpler call has in common with them.
-        steps = advise(error)[:1] if isinstance(error, NodeError) else advise(error)
-        return fail(said, *(step for step in steps if step not in said))
+        steps = advise(error)[:1]
+    elif not isinstance(error, InvalidInputError):
+        steps = advise(error)
+    return fail(said, *(step for step in steps if step not in said))
 
 
 def status_of_findings(findings: Iterable[Finding], case: Case) -> int:
