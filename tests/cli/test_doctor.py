@@ -71,15 +71,11 @@ PLANTED = {
     "explicit path switched off": Planted(
         ("--no-explicit-path",), "pinning", "explicit paths are switched off", "--enableExplicitPathSessions"
     ),
-    "relayers refused by an early 4.0": Planted(("--dialect", "4.0-rc"), "pinning", "chosen relayer", "upgrade"),
     "entry full": Planted((*ONCE, "--max-sessions", "0"), "loopback", "number of sessions exceeds", "100 sessions"),
-    "entry full, 3.x": Planted((*ONCE, *fault("cap"), "--dialect", "3"), "loopback", "exceeds", "3.x takes 2048"),
     "exit full": Planted((*ONCE, *fault("exit-full")), "loopback", "NoSlotsAvailable", "choose another destination"),
     "ports used up": Planted(fault("ports-used-up"), "loopback", "no valid socket", "HOPRD_SESSION_PORT_RANGE"),
     "no channel": Planted(("--relayers", "0"), "channels", "no outgoing channel is open", "with funds in it"),
-    "no peer": Planted(("--relayers", "0", *fault("empty:peers")), "peers", "connected to no peer", "announced"),
     "list fails": Planted(fault("status:list"), "slots", "HTTP 500", "daemon's log"),
-    "open fails": Planted(fault("status:open:status=503"), "loopback", "HTTP 503", "behind the proxy"),
     "not started": Planted(fault("status:health:status=412"), "node", "/startedz says 412", "has started"),
     "still starting, 3.x": Planted(
         ("--dialect", "3", *fault("restart:at=0:seconds=99")), "node", "does not run yet", "has started"
@@ -128,13 +124,6 @@ async def test_a_node_that_is_well(dialect: str, namespace: str) -> None:
     assert 0 < loopback["rtt"]["median"] < 5
 
 
-async def test_by_hops_nobody_needs_to_choose_a_relayer() -> None:
-    async with simulator("--no-explicit-path") as sim:
-        it = await examined(sim, "--hops", "1")
-    assert it.status == 0, it.out
-    assert finding(it.report, "loopback")["facts"]["hops"] == 1
-
-
 @pytest.mark.parametrize(
     ("token", "found", "remedy"),
     [("another-token", "refuses the token", "api.auth"), ("", "none is given", "TRIO_SESSIONS_TOKEN")],
@@ -177,28 +166,6 @@ async def test_an_interrupt_while_it_opens_names_what_may_be_left() -> None:
         await wait_until_asked(sim, "open")
         it = await doctor.end(signal.SIGTERM)
     assert (it.status, it.err) == (3, "trio-sessions: interrupted; may be left at the node: perhaps a listener\n")
-
-
-async def test_a_relayer_out_of_sight_is_named() -> None:
-    async with simulator("--relayers", "2") as sim:
-        first, second = sim.ready["relayers"]
-        await plant(sim, "peers", address=first, connected=False)
-        it = await examined(sim)
-        named = finding(it.report, "channels")
-        assert (it.status, named["verdict"]) == (0, "warn")
-        assert first in named["found"]
-        it = await examined_again(sim, "--relayer", first)
-        assert (it.status, finding(it.report, "peers")["verdict"]) == (1, "fail")
-        await plant(sim, "peers", address=second, channel="PendingToClose")
-        it = await examined_again(sim, "--relayer", second)
-        assert (it.status, finding(it.report, "channels")["verdict"]) == (1, "fail")
-
-
-async def examined_again(sim: Simulator, *arguments: str) -> Ended:
-    """Where the strangers are there already."""
-    it = await ended("doctor", "--url", sim.url, "--json", *arguments)
-    assert len(await sim.listeners()) == STRANGERS
-    return it
 
 
 @pytest.mark.parametrize("namespace", ["48000-48099", "dedicated"])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -44,11 +45,11 @@ class Examined:
 
 @asynccontextmanager
 async def examined(
-    *faults: str, question: Question | None = None, access: Access | None = None, **settings: object
+    *faults: str, question: Question | None = None, access: Access | None = None, **settings: Any
 ) -> AsyncIterator[Examined]:
     """An examination that is over, of a node that is still there."""
     planted = tuple(parse_fault(fault) for fault in faults)
-    node = SimulatedNode(SimulatorConfig(faults=planted, **settings))  # type: ignore[arg-type]
+    node = SimulatedNode(SimulatorConfig(faults=planted, **settings))
     async with trio.open_nursery() as nursery:
         served = await nursery.start(serve_node, node)
         access = attrs.evolve(access or Access(), url=served.url, token=served.token)
@@ -73,6 +74,76 @@ async def test_a_node_that_is_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(lines) == len(CHECKS)
     assert all(line.startswith("ok    ") for line in lines)
     assert as_json(it.findings, it.case, 0, interrupted=False)["counts"]["ok"] == len(CHECKS)
+
+
+@attrs.frozen
+class Planted:
+    """A fault that needs no process of its own, and where and how it is named."""
+
+    check: str
+    found: str
+    remedy: str
+    faults: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = attrs.field(factory=dict)
+    verdict: str = "fail"
+
+
+PLANTED = {
+    "4.0-rc pins nothing": Planted("pinning", "chosen relayer", "upgrade the node", (), {"dialect": "4.0-rc"}),
+    "entry full, 3.x": Planted("loopback", "exceeds", "3.x takes 2048", ("cap",), {"dialect": "3", "open_retries": 0}),
+    "no peer": Planted("peers", "connected to no peer", "announced", ("empty:peers",)),
+    "no channel": Planted("channels", "no outgoing channel is open", "with funds", ("empty:channels",)),
+    "open fails": Planted("loopback", "HTTP 503", "behind the proxy", ("status:open:status=503",)),
+    "not ready": Planted("node", "GET /readyz, /healthyz says 412", "connected", ("status:health:after=2:status=412",)),
+    "slow": Planted("latency", "the API is slow", "load", ("delay:version:seconds=0.51",), {}, "warn"),
+    "datagrams lost": Planted("loopback", "no message of 10 came back", "SURBs", ("loss",)),
+    "redirected": Planted("api", "answers with an error", "daemon's log", ("status:account:status=500",)),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED.values(), ids=PLANTED)
+async def test_a_planted_fault_is_named_by_the_right_check(planted: Planted) -> None:
+    async with examined(*planted.faults, question=Question(timeout=0.5), **planted.settings) as it:
+        found = it.named(planted.check)
+        assert it.node.listeners() == ()
+    assert (found.verdict.value, planted.found in found.found) == (planted.verdict, True), found
+    assert any(planted.remedy in step for step in found.remedy), found
+    others = [finding for finding in it.findings if finding.name != planted.check]
+    assert all(finding.verdict in (Verdict.OK, Verdict.SKIPPED) for finding in others), others
+
+
+async def test_by_hops_nobody_needs_to_choose_a_relayer() -> None:
+    async with examined(question=Question(hops=1), explicit_path=False) as it:
+        assert (it.status, it.named("loopback").facts["hops"]) == (0, 1)
+        assert it.named("pinning").found == "not needed for sessions by hops (1)"
+        nowhere = Case(access=it.case.access, question=Question(hops=0), hoprd=it.case.hoprd)
+        it.node.set_channel(it.node.relayers[0], "Closed")
+        await examine(nowhere, lambda _: None, it.findings.append)
+        assert it.findings[-1].verdict is Verdict.OK
+
+
+@pytest.mark.parametrize("dialect", ["3", "4.1"])
+async def test_relayers_out_of_sight_or_without_a_channel(dialect: str) -> None:
+    async with examined(dialect=dialect, relayers=2) as it:
+        first, second = it.node.relayers
+
+        async def again(**question: Any) -> Examined:
+            case = Case(access=it.case.access, question=Question(**question), hoprd=it.case.hoprd)
+            other = Examined(case, it.node)
+            await examine(case, lambda _: None, other.findings.append)
+            return other
+
+        it.node.set_connected(first, False)
+        some = (await again()).named("channels")
+        assert (some.verdict, first in some.found) == (Verdict.WARN, True)
+        named = await again(relayer=first)
+        assert (named.status, named.named("peers").verdict) == (1, Verdict.FAIL)
+        it.node.set_channel(second, "PendingToClose")
+        assert (await again(relayer=second)).named("channels").found == f"no outgoing channel to {second} is open"
+        none = (await again()).named("channels")
+        assert none.found == f"no relayer with an open channel is in sight: {first}"
+        away = await again(relayer=second, destination="0x" + "ee" * 20)
+        assert (away.named("peers").verdict, "0xeeee" in away.named("peers").found) == (Verdict.WARN, True)
 
 
 async def test_an_api_that_asks_for_no_token() -> None:
