@@ -99,7 +99,7 @@ async def test_channels_without_funds_are_named(autojump_clock: object) -> None:
         assert (found.verdict, len(found.facts["empty"])) == (Verdict.WARN, 1)
         for channel in world.sim.node.world.topology.outgoing.values():
             channel.balance = "0 wxHOPR"
-        assert (await check_channels(case)).found.startswith("no open channel has funds")
+        assert (await check_channels(case)).found.startswith("no open channel to a relayer in sight has funds")
 
 
 @pytest.mark.parametrize(("ahead", "verdict"), [(0.0, "ok"), (-3.0, "ok"), (60.0, "warn"), (-60.0, "warn")], ids=str)

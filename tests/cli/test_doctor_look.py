@@ -19,8 +19,10 @@ NGINX = b"HTTP/1.1 400 Bad Request\r\n\r\n<center>The plain HTTP request was sen
 
 
 @asynccontextmanager
-async def server(answer: bytes | None, heard: list[bytes] | None = None) -> AsyncIterator[str]:
-    """``host:port`` of one that answers so to everything; ``None``: never."""
+async def server(
+    answer: bytes | None, heard: list[bytes] | None = None, *, lingers: bool = False
+) -> AsyncIterator[str]:
+    """``host:port`` of one that answers so to everything; ``None``: never. One that ``lingers`` closes nothing."""
 
     async def serve(stream: trio.SocketStream) -> None:
         async with stream:
@@ -31,6 +33,8 @@ async def server(answer: bytes | None, heard: list[bytes] | None = None) -> Asyn
                 await trio.sleep_forever()
             else:
                 await stream.send_all(answer)
+            if lingers:
+                await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:
         (listener, *_) = await nursery.start(lambda task_status: _listen(serve, task_status))
@@ -107,6 +111,13 @@ async def test_a_reply_is_read() -> None:
     assert (found.status, found.headers["date"]) == (412, "Wed, 25 Nov 2026 03:10:50 GMT")
     assert 0 < found.seconds < 1
     assert heard[0].startswith(f"GET /behind/startedz HTTP/1.1\r\nHost: {where}\r\n".encode())
+
+
+async def test_a_reply_is_read_though_its_connection_stays_open() -> None:
+    async with server(PAGE, lingers=True) as where:
+        found = await look(f"http://{where}", timeout=5)
+    assert found.status == 404
+    assert found.seconds < 1
 
 
 async def test_a_web_server_is_no_hoprd_and_never_sees_the_token() -> None:

@@ -68,7 +68,6 @@ class Case:
 
     @property
     def relayers(self) -> tuple[str, ...]:
-        """The peers in sight that the node has an open channel to."""
-        return tuple(
-            channel.peer for channel in self.channels.outgoing if channel.is_open and self.is_connected(channel.peer)
-        )
+        """The peers in sight that the node has an open channel to, with funds in it."""
+        funded = (channel for channel in self.channels.outgoing if channel.is_open and channel.balance.amount)
+        return tuple(channel.peer for channel in funded if self.is_connected(channel.peer))

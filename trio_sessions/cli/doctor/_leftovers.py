@@ -73,6 +73,8 @@ async def check_leftovers(case: Case) -> Finding:
 def leftovers(access: Access, listed: tuple[Listener, ...]) -> Leftovers:
     """What there is of this instance among the ``listed`` listeners; changes nothing, neither here nor there.
 
+    The lock of the instance is tried, and let go at once.
+
     Raises:
         JournalError: the journal cannot be read.
         InvalidInputError: the journal's path is no place for one, or this machine has no such address.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import socket
 import ssl
 import time
@@ -16,6 +17,8 @@ __all__ = ["Look", "NoAnswerError", "look"]
 
 #: Bytes of a reply that are looked at: its head, and the beginning of an error page.
 _ENOUGH = 16 * 1024
+#: Seconds that the rest of a reply is waited for once its head is there: who keeps the connection open, ends it never.
+_LINGER = 0.2
 #: How an alert of TLS begins: what a TLS server answers to plain text.
 _TLS_ALERT = b"\x15\x03"
 
@@ -71,9 +74,10 @@ async def look(url: str, *, timeout: float) -> Look:
     """
     parts = urlsplit(url)
     host, is_tls = parts.hostname or "", parts.scheme.lower() == "https"
-    where = f"{host}:{parts.port or (443 if is_tls else 80)}"
+    port = parts.port or (443 if is_tls else 80)
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     began = trio.current_time()
-    stream: trio.abc.Stream = await _connect(host, parts.port or (443 if is_tls else 80), where, timeout)
+    stream: trio.abc.Stream = await _connect(host, port, where, timeout)
     async with stream:
         reply = b""
         with trio.move_on_after(timeout) as patience:
@@ -123,12 +127,14 @@ async def _secure(stream: trio.abc.Stream, host: str, where: str) -> trio.abc.St
 
 
 async def _exchange(stream: trio.abc.Stream, request: bytes) -> bytes:
-    """What came back until its end, or until it is enough."""
+    """What came back until its end, or until it is enough to tell."""
     reply = b""
     try:
         await stream.send_all(request)
         while len(reply) < _ENOUGH:
-            chunk = await stream.receive_some()
+            chunk = b""
+            with trio.move_on_after(_LINGER if b"\r\n\r\n" in reply else math.inf):
+                chunk = bytes(await stream.receive_some())
             if not chunk:
                 break
             reply += chunk

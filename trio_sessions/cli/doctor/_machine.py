@@ -51,7 +51,8 @@ async def check_descriptors(case: Case) -> Finding:
     if limits is None:
         return ok("this system tells no limit of open files")
     soft, hard = limits
-    unlimited = hard < 0
+    # macOS says it with the greatest number that there is.
+    unlimited = hard < 0 or hard >= 2**62
     room = max(0, hard - _OTHERS)
     facts = {"soft": soft, "hard": None if unlimited else hard, "sessions": None if unlimited else room}
     if unlimited:

@@ -57,8 +57,8 @@ async def check_channels(case: Case) -> Finding:
     if len(away) == len(mine):
         steps = ("wait until one is back", "or open channels to relayers that are connected")
         return fail(f"no relayer with an open channel is in sight: {_names(away)}", *steps, **facts)
-    if len(empty) == len(mine):
-        return fail(f"no open channel has funds: {_names(empty)}", "fund the channels", **facts)
+    if all(channel in empty for channel in mine if channel not in away):
+        return fail(f"no open channel to a relayer in sight has funds: {_names(empty)}", "fund the channels", **facts)
     problems, remedies = [], []
     if away:
         problems.append(f"not in sight: {_names(away)}")
