@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 
-__all__ = ["out_of_descriptors", "raise_descriptor_limit", "why_no_socket"]
+__all__ = ["DESCRIPTORS_REMEDY", "descriptor_limits", "out_of_descriptors", "raise_descriptor_limit", "why_no_socket"]
 
 _NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 #: What macOS lets a process have; it says that there is no hard limit, and refuses that nevertheless.
 _OPEN_MAX = 10240
-_REMEDY = "raise it: trio_sessions.raise_descriptor_limit(), ulimit -n, or LimitNOFILE= of systemd"
+#: What to do where the limit of this process is too low.
+DESCRIPTORS_REMEDY = "raise it: trio_sessions.raise_descriptor_limit(), ulimit -n, or LimitNOFILE= of systemd"
 _REMEDY_OF_SYSTEM = "the system's limit; Linux has it in fs.file-max"
 
 
@@ -22,7 +23,7 @@ def raise_descriptor_limit() -> int | None:
     Returns:
         How many it may open now; ``None`` where nobody knows, or where there is no limit.
     """
-    limits = _limits()
+    limits = descriptor_limits()
     if limits is None:
         return None
     # Not at the top: there is none on Windows.
@@ -46,10 +47,10 @@ def why_no_socket(error: OSError) -> str:
     cause = out_of_descriptors(error)
     if cause is None:
         return error.strerror or str(error)
-    limits = _limits()
+    limits = descriptor_limits()
     if cause.errno == errno.ENFILE or limits is None:
         return f"{cause.strerror} ({_REMEDY_OF_SYSTEM})"
-    return f"{cause.strerror} (the limit is {limits[0]}; {_REMEDY})"
+    return f"{cause.strerror} (the limit is {limits[0]}; {DESCRIPTORS_REMEDY})"
 
 
 def out_of_descriptors(error: BaseException | None) -> OSError | None:
@@ -63,7 +64,8 @@ def out_of_descriptors(error: BaseException | None) -> OSError | None:
     return None
 
 
-def _limits() -> tuple[int, int] | None:
+def descriptor_limits() -> tuple[int, int] | None:
+    """The soft and the hard limit of this process; ``None`` where the system has none to tell."""
     try:
         import resource  # noqa: PLC0415
     except ImportError:

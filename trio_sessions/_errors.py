@@ -66,7 +66,13 @@ __all__ = [
 
 
 class SessionsError(Exception):
-    """Base class of every exception of this library."""
+    """Base class of every exception of this library.
+
+    Attributes:
+        advice: what to check, likeliest first, one line each; empty unless a session could not be opened for it.
+    """
+
+    advice: tuple[str, ...] = ()
 
 
 class InvalidInputError(SessionsError, ValueError):
@@ -161,7 +167,7 @@ class StatusError(NodeError):
         self.status = status
         self.word = word
         self.text = text
-        said = " ".join(part for part in (word, _shorten(text, 300)) if part)
+        said = " ".join(part for part in (word, _shorten(_cause(text), 300)) if part)
         super().__init__(method, path, f"HTTP {status}" + (f" {said}" if said else ""))
 
     def __str__(self) -> str:
@@ -318,12 +324,20 @@ class SessionOpenError(SessionError):
     Attributes:
         attempts: how many POSTs were tried.
         retry_in: seconds until the pool tries this route again; a demand before then waits for it.
+        advice: what to check, likeliest first; the text ends with the first of it, unless it says that already.
     """
 
-    def __init__(self, route: str, detail: str, *, attempts: int, retry_in: float) -> None:
+    def __init__(
+        self, route: str, detail: str, *, attempts: int, retry_in: float, advice: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(route, detail)
         self.attempts = attempts
         self.retry_in = retry_in
+        self.advice = advice
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        return f"{said}; {self.advice[0]}" if self.advice and self.advice[0] not in said else said
 
 
 class SessionEndedError(SessionError):
@@ -340,6 +354,13 @@ class SessionEndedError(SessionError):
 
 class PoolStoppedError(SessionEndedError):
     """The pool has been stopped, or was never started, and opens no session."""
+
+
+def _cause(text: str) -> str:
+    """``text`` without the words in which 4.x blames its listener, whatever went wrong (contract §2.1)."""
+    if not text.startswith("failed to start "):
+        return text
+    return text.partition(": unknown failure: ")[2] or text
 
 
 def _shorten(text: str, limit: int = 120) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import trio
 
+from trio_sessions._advice import advise
 from trio_sessions._budget import open_budget
 from trio_sessions._errors import (
     ConnectionLostError,
@@ -20,6 +21,7 @@ from trio_sessions._errors import (
     OutcomeUnknownError,
     RejectedError,
     ServerFailureError,
+    SessionsError,
     StatusError,
 )
 from trio_sessions._model import (
@@ -225,7 +227,7 @@ class Hoprd:
         The node may take minutes; without a ``timeout`` of yours it gets what it may need, see :func:`open_budget`.
         On :class:`OutcomeUnknownError`, :class:`MalformedReplyError`, :class:`ServerFailureError` and on a cancel a
         listener may exist that you have not heard of (contract §3.3): look for it in :meth:`list_sessions`. After
-        every other error there is none.
+        every other error there is none. ``advice`` of the error says what to check.
 
         Raises:
             InvalidInputError: one path goes by hops, the other by relayers.
@@ -234,6 +236,13 @@ class Hoprd:
             RejectedError: every other refusal, most often that nobody answered at the far end.
             MalformedReplyError: the reply is not what was asked for; nothing in it is to be acted on.
         """
+        try:
+            return await self._open_session(request, timeout)
+        except SessionsError as error:
+            error.advice = advise(error, request, self.dialect)
+            raise
+
+    async def _open_session(self, request: SessionRequest, timeout: float | None) -> Listener:
         dialect = await self._dialect_for(request) if is_pinned(request) else None
         path, body = session_call(request, dialect)
         if timeout is None:

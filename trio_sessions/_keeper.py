@@ -14,6 +14,7 @@ from math import inf
 import attrs
 import trio
 
+from trio_sessions._advice import advise
 from trio_sessions._datagrams import Connect
 from trio_sessions._descriptors import why_no_socket
 from trio_sessions._errors import SessionEndedError, SessionOpenError, SessionsError
@@ -58,6 +59,7 @@ class Surroundings:
     touch: Callable[[Listener], Awaitable[None]]
     reply_timeout: float
     open_attempts: int
+    wait_for_node: bool
     request: Callable[[Route], Awaitable[SessionRequest]]
     own_address: Callable[[], Awaitable[str]]
     drain_deadline: Callable[[], float]
@@ -206,11 +208,11 @@ class Keeper:
         """
         await self._ready.wait()
         if self._failure is not None:
-            route, attempts = self._record.route, self._record.attempts
-            retry_in = self._around.gate.retry_in(route.key)
+            retry_in, advice = self._around.gate.retry_in(self.route.key), advise(self._failure)
+            detail, attempts = f"could not be opened: {self._failure}", self._record.attempts
             # An error object for each waiter: a shared one would collect the tracebacks of all.
-            detail = f"could not be opened: {self._failure}"
-            raise SessionOpenError(str(route), detail, attempts=attempts, retry_in=retry_in) from self._failure
+            error = SessionOpenError(str(self.route), detail, attempts=attempts, retry_in=retry_in, advice=advice)
+            raise error from self._failure
 
     async def wait_over(self) -> None:
         """Wait until the session is over and its listener settled."""
@@ -241,7 +243,7 @@ class Keeper:
 
     async def _open(self) -> tuple[Claim, Link]:
         """Open listener and socket, in as many attempts as the pool allows."""
-        gate, key = self._around.gate, self._record.route.key
+        around, gate, key = self._around, self._around.gate, self._record.route.key
         failures = 0
         while True:
             await gate.wait(key)
@@ -250,8 +252,8 @@ class Keeper:
             except SessionsError as error:
                 gate.failed(key, error)
                 # While the whole node is out, waiting is all there is to do, and no fault of the relayer.
-                failures += not is_outage(error)
-                if is_final(error) or failures >= self._around.open_attempts:
+                failures += not (around.wait_for_node and is_outage(error))
+                if is_final(error) or failures >= around.open_attempts:
                     raise
                 _log.info("session via %s: trying again: %s", self._record.route, error)
 

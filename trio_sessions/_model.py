@@ -307,11 +307,16 @@ class NodeInfo:
 
 @attrs.frozen
 class NodeStatus:
-    """The 4.x status of the node's parts; each value is Ready, Initializing, Degraded or Unavailable."""
+    """The 4.x status of the node's parts; each value is Ready, Initializing, Degraded or Unavailable.
+
+    Attributes:
+        details: what the node says of parts that are not Ready, for people.
+    """
 
     overall: str
     node_state: str
     components: Mapping[str, str]
+    details: Mapping[str, str] = attrs.field(factory=dict)
 
 
 class Pinning(Enum):

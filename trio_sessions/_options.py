@@ -86,7 +86,8 @@ class PoolOptions:
         drain_timeout: how long an ending session waits for answers; at a stop at most half of ``stop_timeout``.
         stop_timeout: how long leaving the pool's block takes at most.
         close_timeout: of one DELETE; failed ones are tried again.
-        open_attempts: POSTs that a session tries before it gives up; outages of the whole node don't count.
+        open_attempts: POSTs that a session tries before it gives up.
+        wait_for_node: whether outages of the whole node don't count as attempts, so that a session waits for its end.
         opens_per_second: POSTs of all sessions together.
         max_opens: POSTs in flight, without those that the node has had for longer than a second: of these there may be
             16 times as many, so that relayers that never answer hold up no other.
@@ -112,6 +113,7 @@ class PoolOptions:
     stop_timeout: float = attrs.field(default=10.0, validator=duration(positive=True))
     close_timeout: float = attrs.field(default=5.0, validator=duration(positive=True))
     open_attempts: int = attrs.field(default=3, validator=whole(1))
+    wait_for_node: bool = True
     opens_per_second: float = attrs.field(default=200.0, validator=duration(positive=True))
     max_opens: int = attrs.field(default=256, validator=whole(1))
     max_closes: int = attrs.field(default=16, validator=whole(1))

@@ -153,6 +153,7 @@ class SessionPool:
             touch=self._touch,
             reply_timeout=options.reply_timeout,
             open_attempts=options.open_attempts,
+            wait_for_node=options.wait_for_node,
             request=self._request,
             own_address=self._destinations.own_address,
             drain_deadline=self._drain_deadline,

@@ -166,10 +166,10 @@ def read_info(value: object) -> NodeInfo:
 def read_status(value: object) -> NodeStatus:
     """GET /node/status of 4.x (contract §2.6)."""
     record = _object(value)
-    components: dict[str, str] = {}
-    for name, part in _part(record, "components").items():
-        components[name] = _within(f".components.{name}", _component, part)
-    return NodeStatus(_text(record, "overall"), _text(record, "nodeState"), MappingProxyType(components))
+    parts = {n: _within(f".components.{n}", _component, part) for n, part in _part(record, "components").items()}
+    components = MappingProxyType({name: status for name, (status, _) in parts.items()})
+    details = MappingProxyType({name: detail for name, (_, detail) in parts.items() if detail is not None})
+    return NodeStatus(_text(record, "overall"), _text(record, "nodeState"), components, details)
 
 
 def read_openapi(value: object) -> tuple[str, bool]:
@@ -258,8 +258,9 @@ def _listener(value: object, protocol: Protocol) -> Listener:
     )
 
 
-def _component(value: object) -> str:
-    return _text(_object(value), "status")
+def _component(value: object) -> tuple[str, str | None]:
+    record = _object(value)
+    return _text(record, "status"), _optional_text(record, "detail")
 
 
 def _path(value: object) -> Path | None:

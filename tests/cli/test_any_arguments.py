@@ -61,6 +61,39 @@ def test_run(before: list[list[str]], url: list[str], duration: str) -> None:
 @given(
     st.lists(
         st.one_of(
+            options.filter(lambda words: words[0] in ("--destination", "--hops", "--token-file", "--url")),
+            st.one_of(numbers, addresses, texts).map(lambda value: ["--relayer", value]),
+            numbers.map(lambda value: ["--timeout", value]),
+            st.one_of(texts, st.sampled_from(["dedicated", "5-4", "127.0.0.1"])).map(lambda v: ["--namespace", v]),
+            texts.map(lambda value: ["--instance", value]),
+            texts.map(lambda value: ["--connect-host", value]),
+            st.sampled_from([["--json"], ["--no-journal"], ["--journal", "/"], ["--jso"], ["now"]]),
+        ),
+        max_size=4,
+    )
+)
+def test_doctor(before: list[list[str]]) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    # The last one counts: nobody is there, so that it looks at nothing else.
+    arguments = [*(word for words in before for word in words), "--url", "http://127.0.0.1:1"]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = run_command(["doctor", *arguments])
+    assert status in {2, 69}
+    assert "Traceback" not in out.getvalue() + err.getvalue()
+    if status == 2:
+        assert err.getvalue().startswith("trio-sessions: error: ")
+        assert len(err.getvalue().splitlines()) == 1
+        assert out.getvalue() == ""
+    elif "--json" in arguments:
+        assert json.loads(out.getvalue())["status"] == 69
+    else:
+        assert out.getvalue().startswith("fail  api        nothing listens at 127.0.0.1:1")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
             texts.map(lambda text: ["--fault", text]),
             numbers.map(lambda number: ["--relayers", number]),
             numbers.map(lambda number: ["--open-latency", number]),

@@ -68,6 +68,7 @@ async def test_what_the_node_is_made_of(ports: str) -> None:
         (("--port-range", "20000"), "--port-range '20000': must be two ports; write e.g. 20000-20099"),
         (("--port-range", "9-8"), "must be two ports, the smaller first"),
         (("--max-sessions", "-1"), "--max-sessions"),
+        (("--open-retries", "-1"), "--open-retries"),
         (("--idle-timeout", "0"), "--idle-timeout"),
         (("--delete-latency", "-1"), "--delete-latency"),
         (("--fault", "late-removal:open"), "happens to close alone"),

@@ -75,6 +75,14 @@ BAD = {
         (*SIMULATE, "--duration", "5", "--relayers", ADDRESS),
         "no relayer of this node with an open outgoing channel",
     ),
+    "doctor with two routes": (("doctor", "--hops", "1", "--relayer", ADDRESS), "cannot be given together"),
+    "doctor of the relayer as destination": (
+        ("doctor", "--destination", ADDRESS, "--relayer", ADDRESS),
+        "choose another destination",
+    ),
+    "doctor without patience": (("doctor", "--timeout", "0"), "--timeout '0'"),
+    "doctor with a bad connect host": (("doctor", "--connect-host", "here"), "is no ip address"),
+    "doctor of no url": (("doctor", "--url", "127.0.0.1:3001"), "not an http or https URL"),
     "unknown option": (("run", "--tokn", "x"), "see trio-sessions run --help"),
     "token on the command line": (("run", "--token", "x"), "No such option"),
     "missing value": (("run", "--url"), "requires an argument"),
@@ -139,9 +147,10 @@ def test_bad_token_of_the_environment(monkeypatch: pytest.MonkeyPatch, capsys: p
     [
         ((), ["trio-sessions run --simulate", "trio-sessions simulate"]),
         (("run",), ["trio-sessions run --simulate --relayers 20", "Exit status:", "  77  the node refuses", "100.0"]),
+        (("doctor",), ["trio-sessions doctor --url", "Exit status:", "--relayer ADDR", "--json"]),
         (("simulate",), ["trio-sessions simulate --port 0", "Faults of datagrams", "Exit status:", "3001"]),
     ],
-    ids=["all", "run", "simulate"],
+    ids=["all", "run", "doctor", "simulate"],
 )
 def test_help(command: tuple[str, ...], told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command([*command, "--help"]) == 0

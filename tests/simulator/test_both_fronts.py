@@ -135,6 +135,16 @@ async def a_reply_lost_after_the_commit(harness: Harness) -> None:
     assert ports(await harness.listed()) == [4400]
 
 
+@scenario("exit-full", open_retries=0)
+async def an_open_that_the_node_does_not_retry(harness: Harness) -> None:
+    began = trio.current_time()
+    reply = await harness.post("/session/udp", body(harness.node))
+    assert "NoSlotsAvailable" in reply.json()["error"]
+    # Sooner than one delay before a retry.
+    assert trio.current_time() - began < 2
+    assert (await harness.state())["counters"]["opens_failed"] == 1
+
+
 @scenario("leave-after-disconnect", "delay:open:seconds=1")
 async def a_commit_after_the_client_left(harness: Harness) -> None:
     async with trio.open_nursery() as nursery:

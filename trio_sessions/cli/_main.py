@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import click
 
 from trio_sessions._errors import SessionsError
+from trio_sessions.cli._doctor import doctor
 from trio_sessions.cli._run import run
 from trio_sessions.cli._simulate import simulate
-from trio_sessions.cli._status import CLEAN, INTERRUPTED, CommandError, one_line, status_of
+from trio_sessions.cli._status import CLEAN, INTERRUPTED, CommandError, checklist, one_line, status_of
 from trio_sessions.cli._streams import say
 
 __all__ = ["run_command"]
@@ -26,11 +27,13 @@ def _commands() -> None:
     \b
     Examples:
       trio-sessions run --simulate --relayers 20 --duration 10
+      trio-sessions doctor --url http://127.0.0.1:3001 --token-file token
       trio-sessions simulate --port 3001
       trio-sessions COMMAND --help
     """
 
 
+_commands.add_command(doctor)
 _commands.add_command(run)
 _commands.add_command(simulate)
 
@@ -41,7 +44,7 @@ def run_command(arguments: Sequence[str]) -> int:
         # Without click's own handling: it would need several lines for a wrong option, and exit.
         status = _commands.main(list(arguments), prog_name=_PROGRAM, standalone_mode=False)
     except (SessionsError, CommandError) as error:
-        return _fail(one_line(error), status_of(error))
+        return _fail(one_line(error), status_of(error), checklist(error))
     except click.exceptions.NoArgsIsHelpError as error:
         say(error.format_message())
         return error.exit_code
@@ -52,8 +55,9 @@ def run_command(arguments: Sequence[str]) -> int:
     return status if isinstance(status, int) else CLEAN
 
 
-def _fail(message: str, status: int) -> int:
-    say(f"{_PROGRAM}: error: {message}")
+def _fail(message: str, status: int, more: Sequence[str] = ()) -> int:
+    for line in (f"{_PROGRAM}: error: {message}", *more):
+        say(line)
     return status
 
 

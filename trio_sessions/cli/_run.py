@@ -12,7 +12,7 @@ from trio_sessions._namespaces import check_instance, parse_namespace
 from trio_sessions.cli._params import AddressType, CheckedType, NumberType, RelayersType, WholeType
 from trio_sessions.cli._plan import Plan
 from trio_sessions.cli._signals import hold_signals
-from trio_sessions.cli._status import CLEAN, LEFT, STATUS_HELP, one_line, status_of
+from trio_sessions.cli._status import CLEAN, LEFT, STATUS_HELP, checklist, one_line, status_of
 from trio_sessions.cli._streams import say, write_stdout
 from trio_sessions.cli._token import TOKEN_VARIABLE, read_token
 
@@ -157,6 +157,7 @@ def _run(plan: Plan, verbosity: int, *, wants_json: bool) -> int:
         outcome = trio.run(relay, plan, screen)
     write_stdout(json.dumps(as_json(outcome), allow_nan=False) if wants_json else as_text(outcome))
     if outcome.failure is not None:
-        say(f"trio-sessions: error: {one_line(outcome.failure)}")
+        for line in (f"trio-sessions: error: {one_line(outcome.failure)}", *checklist(outcome.failure)):
+            say(line)
         return status_of(outcome.failure)
     return CLEAN if outcome.clean else LEFT

@@ -90,6 +90,9 @@ class _PortRangeType(click.ParamType[tuple[int, int]]):
     "--open-latency", type=NumberType("seconds", zero=True), metavar="S", help="Seconds that an open takes, about."
 )
 @click.option(
+    "--open-retries", type=WholeType("retries", 0), metavar="N", help="Tries more of an open that failed.  [default: 3]"
+)
+@click.option(
     "--echo-latency", type=NumberType("seconds", zero=True), metavar="S", help="Seconds to the exit node and back."
 )
 @click.option(

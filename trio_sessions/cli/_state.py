@@ -9,7 +9,7 @@ from pathlib import Path
 from trio_sessions._errors import InvalidInputError
 from trio_sessions._namespaces import node_key
 
-__all__ = ["default_journal"]
+__all__ = ["default_journal", "journal_path"]
 
 
 def default_journal(url: str, instance: str) -> str:
@@ -18,7 +18,8 @@ def default_journal(url: str, instance: str) -> str:
     Raises:
         InvalidInputError: the folder cannot be made.
     """
-    folder = _state_home() / "trio-sessions"
+    path = journal_path(url, instance)
+    folder = Path(path).parent
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -26,8 +27,13 @@ def default_journal(url: str, instance: str) -> str:
         raise InvalidInputError(
             "journal", str(folder), rule, "name a file with --journal, or use --no-journal"
         ) from error
+    return path
+
+
+def journal_path(url: str, instance: str) -> str:
+    """The same without making anything."""
     name = re.sub(r"[^A-Za-z0-9.]+", "_", f"{node_key(url)} {instance}")
-    return str(folder / f"{name}.journal")
+    return str(_state_home() / "trio-sessions" / f"{name}.journal")
 
 
 def _state_home() -> Path:

@@ -24,6 +24,8 @@ __all__ = [
     "UNAVAILABLE",
     "USAGE",
     "CommandError",
+    "checklist",
+    "numbered",
     "one_line",
     "status_of",
 ]
@@ -87,3 +89,16 @@ def one_line(error: SessionsError | CommandError) -> str:
     if isinstance(error, CannotPinRelayerError):
         return f"{line} (--hops N)"
     return f"{line} (--instance NAME)" if isinstance(error, InstanceInUseError) else line
+
+
+def checklist(error: SessionsError | CommandError) -> tuple[str, ...]:
+    """What to check after an error, as lines to say below it; none where its own line says all that there is."""
+    advice = error.advice if isinstance(error, SessionsError) else ()
+    if len(advice) < 2:
+        return ()
+    return ("what to check, likeliest first (trio-sessions doctor looks for you):", *numbered(advice))
+
+
+def numbered(steps: tuple[str, ...]) -> tuple[str, ...]:
+    """Each step as a line with its number."""
+    return tuple(f"  {number}. {step}" for number, step in enumerate(steps, 1))

@@ -125,6 +125,8 @@ class Traffic:
         elif trio.current_time() >= self._said_at + _SAY_INTERVAL:
             others = f" ({self._failures - 1} more since the last such line)" if self._failures > 1 else ""
             _log.warning("%s; trying on%s", error, others)
+            for step in error.advice[1:]:
+                _log.info("  or %s", step.removeprefix("or "))
             self._said_at = trio.current_time()
             self._failures = 0
 

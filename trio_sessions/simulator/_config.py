@@ -39,6 +39,7 @@ class SimulatorConfig:
         seed: of every random choice, addresses included.
         explicit_path: whether the explicit-path route is switched on (the daemon's own default is off).
         open_latency: one handshake with an exit.
+        open_retries: of an open that failed, hopr.network.session_establish_max_retries (contract §3.3).
         echo_latency: a datagram's way to the exit and back.
         delete_latency: before a DELETE has its effect.
         call_latency: before any call has its effect.
@@ -62,6 +63,7 @@ class SimulatorConfig:
     seed: int = 0
     explicit_path: bool = True
     open_latency: float = 0.05
+    open_retries: int = 3
     echo_latency: float = 0.02
     delete_latency: float = 0.0
     call_latency: float = 0.0

@@ -25,7 +25,6 @@ MAX_HOPS = 3
 
 #: Contract §3.3: seconds that one attempt waits for each leg of the way there and back.
 LEG_TIMEOUT = 5.0
-ATTEMPTS = 4
 RETRY_DELAY = 2.0
 RETRY_JITTER = 2.0
 
@@ -175,7 +174,7 @@ def _establish(call: Call, opening: _Opening) -> Generator[float, float, float]:
     """
     world, spec, now = call.world, opening.spec, call.now
     text = ""
-    for attempt in range(ATTEMPTS):
+    for attempt in range(1 + world.config.open_retries):
         if attempt:
             now = yield now + RETRY_DELAY + world.retries.uniform(0, RETRY_JITTER)
         if not world.runs(now):
