@@ -208,6 +208,12 @@ class Node:
         return self._healthy
 
     @property
+    def dialect(self) -> str | None:
+        """The hoprd that the node speaks like, e.g. ``"4.1"``; ``None`` before somebody had to know."""
+        dialect = self._hoprd.dialect
+        return None if dialect is None else str(dialect.name)
+
+    @property
     def pool(self) -> SessionPool:
         """The pool, once :meth:`run` has begun.
 
