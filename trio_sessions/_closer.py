@@ -16,6 +16,7 @@ from trio_sessions._hoprd import Hoprd
 from trio_sessions._hurry import Hurry
 from trio_sessions._listeners import Claim, ListenerEvent
 from trio_sessions._listing import Listing, Lookup
+from trio_sessions._log_fields import about
 from trio_sessions._model import Listener
 from trio_sessions._territory import Territory
 
@@ -148,7 +149,8 @@ class Closer:
             return
         if claim.delisted:
             claim.error = SessionsError(_DELISTED)
-            _log.warning("%s cannot be closed: %s", claim.listener and claim.listener.key, _DELISTED)
+            key = claim.listener and claim.listener.key
+            _log.warning("%s cannot be closed: %s", key, _DELISTED, extra=about(route=claim.route, listener=key))
             self._claims.give_up(claim)
         else:
             self._claims.apply(claim, ListenerEvent.CONFIRMED)

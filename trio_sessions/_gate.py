@@ -26,6 +26,8 @@ from trio_sessions._errors import (
     SessionsError,
     UnauthorizedError,
 )
+from trio_sessions._log_fields import OUTAGE, about
+from trio_sessions._repeats import Repeats
 
 __all__ = ["Gate", "is_final", "is_outage"]
 
@@ -34,8 +36,6 @@ _log = logging.getLogger("trio_sessions.gate")
 #: Waits of one route after a failed open, and of all while the node is down; seconds.
 _ROUTE_BACKOFF = (1.0, 60.0)
 _BRAKE_BACKOFF = (0.5, 15.0)
-#: While the node stays down there is one log line in this time, seconds.
-_LOG_INTERVAL = 60.0
 #: What a proxy in front of the node answers while there is no node behind it.
 _PROXY_OUTAGE = frozenset({502, 503, 504})
 #: What the daemon says when it has not come up yet, or never will open such a session (contract §2.1); by substring.
@@ -83,7 +83,7 @@ class Gate:
         self._probing = False
         #: Set when whoever asks on behalf of all has an answer, or was cancelled.
         self._released = trio.Event()
-        self._logged_at = -inf
+        self._repeats = Repeats()
 
     def retry_in(self, key: Hashable) -> float:
         """Seconds until the gate lets a POST of this route through again."""
@@ -150,13 +150,15 @@ class Gate:
         now = trio.current_time()
         if self._down_since is None:
             self._down_since = now
-        if now >= self._logged_at + _LOG_INTERVAL:
-            self._logged_at = now
-            _log.warning("the node takes no sessions since %.0f s, trying on: %s", now - self._down_since, error)
+        if self._repeats.allows(OUTAGE, now):
+            seconds = now - self._down_since
+            fields = about(error=error, fault=OUTAGE, seconds=seconds)
+            _log.warning("the node takes no sessions since %.0f s, trying on: %s", seconds, error, extra=fields)
 
     def _node_answered(self) -> None:
         if self._down_since is not None:
-            _log.info("the node is back after %.0f s", trio.current_time() - self._down_since)
+            seconds = trio.current_time() - self._down_since
+            _log.info("the node is back after %.0f s", seconds, extra=about(seconds=seconds))
         self._down_since = None
 
 

@@ -14,6 +14,7 @@ from trio_sessions._errors import PoolStoppedError, SessionEndedError, SessionsE
 from trio_sessions._lane import Bounds, Lane, LaneClosedError
 from trio_sessions._ledger import Entry, Ledger
 from trio_sessions._lifecycle import EndReason
+from trio_sessions._log_fields import about
 from trio_sessions._session import CANCELLED, Session
 
 __all__ = ["Intake"]
@@ -169,11 +170,12 @@ class Intake:
                     await self._send_queued(way, session)
                 except SessionsError as error:
                     # The ledger will have it, and session and gate have logged what matters.
-                    _log.debug("%d batches for %s not delivered: %s", len(way.queue), way.relayer, error)
+                    batches, fields = len(way.queue), about(error=error, relayer=way.relayer, batches=len(way.queue))
+                    _log.debug("%d batches for %s not delivered: %s", batches, way.relayer, error, extra=fields)
                     self._give_up(way, _reason_of(error))
         except Exception:  # noqa: BLE001 - it is logged, and counted
             # A crash costs what waited for this relayer, which is counted, and no other's.
-            _log.exception("batches for %s crashed", way.relayer)
+            _log.exception("batches for %s crashed", way.relayer, extra=about(relayer=way.relayer))
             reason = EndReason.CRASHED.value
         finally:
             way.is_served = False

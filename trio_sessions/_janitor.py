@@ -32,6 +32,7 @@ from trio_sessions._journal import Journal
 from trio_sessions._limit import Limit
 from trio_sessions._listeners import Claim, ListenerEvent, ListenerState
 from trio_sessions._listing import Listing, Lookup
+from trio_sessions._log_fields import about
 from trio_sessions._matching import (
     chose_port,
     fits,
@@ -220,8 +221,12 @@ class Janitor:
         """Close every listener of ours that nobody holds: it had vanished and is back, or is on our own address."""
         past = self._claims.past
         for ghost in past.returned(listing):
-            _log.warning("a listener via %s had vanished from the node's list and is back: closing it", ghost.route)
             assert ghost.listener is not None
+            _log.warning(
+                "a listener via %s had vanished from the node's list and is back: closing it",
+                ghost.route,
+                extra=about(route=ghost.route, listener=ghost.listener.key),
+            )
             again = self._claims.reclaim(ghost.route, ghost.request, ghost.listener)
             self._start(self._close_refused, again)
         past.forget_before(listing.started_at - MEMORY)
@@ -234,7 +239,7 @@ class Janitor:
             try:
                 self.review(await self._lookup.since(trio.current_time()))
             except NodeError as error:
-                _log.debug("no last look at the node's listeners: %s", error)
+                _log.debug("no last look at the node's listeners: %s", error, extra=about(error=error))
 
     # -- what an earlier run left
 
@@ -302,7 +307,7 @@ class Janitor:
             try:
                 return await self._lookup.lately(trio.current_time() - _BEFORE_AGE)
             except NodeError as error:
-                _log.debug("no list of the node's listeners before a POST: %s", error)
+                _log.debug("no list of the node's listeners before a POST: %s", error, extra=about(error=error))
         return None
 
     def _register(self, claim: Claim, listener: Listener) -> None:
@@ -323,14 +328,19 @@ class Janitor:
             # Two sockets share the port, and the older one is not listed any more; or the holder's listener is gone.
             holder.delisted = holder.delisted or holder.state is ListenerState.REGISTERED
         error = MalformedReplyError("POST", "/api/v4/session/udp", what, where="$.port")
-        _log.error("refused what the node handed out: %s", error)
+        fields = about(error=error, route=claim.route, listener=listener.key)
+        _log.error("refused what the node handed out: %s", error, extra=fields)
         self._post_failed(claim, error, unknown=True)
 
     def _post_failed(self, claim: Claim, error: SessionsError | None, *, unknown: bool) -> None:
         claim.error = error
         if unknown:
             self._claims.apply(claim, ListenerEvent.REPLY_LOST)
-            _log.warning("no good reply to a POST of a session via %s: looking for its listener", claim.route)
+            _log.warning(
+                "no good reply to a POST of a session via %s: looking for its listener",
+                claim.route,
+                extra=about(error=error, route=claim.route, destination=claim.request.destination),
+            )
             self._start(self._settle, claim)
         elif claim.state is ListenerState.POSTING:
             self._claims.apply(claim, ListenerEvent.REFUSED)
@@ -383,7 +393,8 @@ class Janitor:
         found = recognise(claim, self._claims, unclaimed)
         # What comes to be listed when no POST of ours can be under way any more is a stranger's, unless by its port.
         if found is not None and (listing.started_at <= latest or chose_port(claim.request)):
-            _log.warning("found the listener of the lost reply: %s, closing it", found.key)
+            fields = about(route=claim.route, listener=found.key)
+            _log.warning("found the listener of the lost reply: %s, closing it", found.key, extra=fields)
             claim.missed = False
             self._claims.hold(claim, found)
             self._claims.apply(claim, ListenerEvent.FOUND)
@@ -438,7 +449,8 @@ class Janitor:
         try:
             await job(claim)
         except Exception as error:  # noqa: BLE001 - siblings live on
-            _log.error("the janitor's work for %s crashed", claim.route, exc_info=error)
+            fields = about(error=error, route=claim.route)
+            _log.error("the janitor's work for %s crashed", claim.route, exc_info=error, extra=fields)
             claim.error = SessionsError(f"crashed: {error!r}")
             self._claims.give_up(claim)
 

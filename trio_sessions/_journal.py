@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,6 +13,8 @@ import trio
 
 from trio_sessions._errors import JournalError
 from trio_sessions._journal_row import JournalRow
+from trio_sessions._log_fields import about
+from trio_sessions._repeats import Repeats
 
 if TYPE_CHECKING:
     from trio_sessions._journal_file import JournalFile
@@ -27,9 +28,8 @@ InThread = Callable[..., Awaitable[Any]]
 
 #: Seconds that a change which nobody waits for may wait for others, to be written with them.
 _LINGER = 0.005
-#: Seconds until what could not be written is tried again, and between two log lines about that.
+#: Seconds until what could not be written is tried again.
 _RETRY = 1.0
-_LOG_INTERVAL = 60.0
 #: Seconds that closing the file may take, after the stop's own deadline: a disk that hangs holds up nobody.
 _CLOSE_TIMEOUT = 0.5
 
@@ -83,7 +83,7 @@ class Journal:
         self._wake = trio.Event()
         self._hasten = trio.Event()
         self._writing = False
-        self._logged_at = -inf
+        self._repeats = Repeats()
 
     async def load(self) -> None:
         """Read what is there.
@@ -183,7 +183,5 @@ class Journal:
     def _failed(self, batch: _Batch, error: JournalError) -> None:
         """Keep what was not written, unless something newer is there; only the newest state of a row matters."""
         self._batch.changes = batch.changes | self._batch.changes
-        now = trio.current_time()
-        if now >= self._logged_at + _LOG_INTERVAL:
-            self._logged_at = now
-            _log.error("%s", error)
+        if self._repeats.allows("write", trio.current_time()):
+            _log.error("%s", error, extra=about(error=error))

@@ -120,6 +120,8 @@ class Keeper:
             outstanding=self._link.outstanding,
             datagrams_dropped=self._link.datagrams_dropped,
             bytes_unread=self._link.bytes_unread,
+            last_rtt=self._link.last_rtt,
+            last_answered_at=self._link.last_answered_at,
         )
 
     @property
@@ -170,8 +172,8 @@ class Keeper:
         """The listener answers and is not listed: messages go through, but the node cannot close it any more."""
         if not self._delisted:
             self._delisted = True
-            key = None if self.listener is None else self.listener.key
-            _log.warning("session via %s: the node does not list %s any more, though it answers", self.route, key)
+            text = "session via %s: the node does not list %s any more, though it answers"
+            _log.warning(text, self.route, self.listener and self.listener.key, extra=self._record.about())
 
     def ended(self) -> SessionEndedError:
         """The error that a use after the end raises."""
@@ -235,7 +237,7 @@ class Keeper:
     def _crashed(self, error: BaseException) -> None:
         if isinstance(error, BaseExceptionGroup):
             error = leaf(error)
-        _log.error("session via %s crashed", self._record.route, exc_info=error)
+        _log.error("session via %s crashed", self._record.route, exc_info=error, extra=self._record.about(error))
         self._failure = SessionEndedError(str(self._record.route), EndReason.CRASHED.value)
         self._failure.__cause__ = error
         self.tell(EndReason.CRASHED)
@@ -243,7 +245,7 @@ class Keeper:
 
     async def _open(self) -> tuple[Claim, Link]:
         """Open listener and socket, in as many attempts as the pool allows."""
-        around, gate, key = self._around, self._around.gate, self._record.route.key
+        around, gate, record, key = self._around, self._around.gate, self._record, self._record.route.key
         failures = 0
         while True:
             await gate.wait(key)
@@ -255,7 +257,7 @@ class Keeper:
                 failures += not (around.wait_for_node and is_outage(error))
                 if is_final(error) or failures >= around.open_attempts:
                     raise
-                _log.info("session via %s: trying again: %s", self._record.route, error)
+                _log.info("session via %s: trying again: %s", record.route, error, extra=record.about(error))
 
     async def _attempt(self) -> tuple[Claim, Link]:
         around, record = self._around, self._record
@@ -410,7 +412,8 @@ class Keeper:
 
     def _socket_failed(self, error: OSError) -> None:
         gone = isinstance(error, ConnectionRefusedError)
-        _log.info("session via %s: %s", self._record.route, "listener gone" if gone else f"socket failed: {error}")
+        what = "listener gone" if gone else f"socket failed: {error}"
+        _log.info("session via %s: %s", self._record.route, what, extra=self._record.about(error))
         self._refused = gone
         self.tell(EndReason.LISTENER_GONE if gone else EndReason.SOCKET_FAILED)
         self._stop_listening()

@@ -81,6 +81,8 @@ class Link:
         self._raw: tuple[trio.MemorySendChannel[bytes], trio.MemoryReceiveChannel[bytes]] | None = None
         self._dropped = 0
         self._last_received = -inf
+        self._last_rtt: float | None = None
+        self._last_answered_at: float | None = None
         #: Whether the latest burst of reads left nothing.
         self._all_read = True
         #: What the reader waits in, while it does. Its deadline is never later than that of any batch.
@@ -103,6 +105,16 @@ class Link:
     def bytes_unread(self) -> int:
         """Received bytes that were no relay message."""
         return 0 if self._relaying is None else self._relaying.answers.unread_bytes
+
+    @property
+    def last_rtt(self) -> float | None:
+        """Round trip, in seconds, of the answer in the middle of the last batch that had any."""
+        return self._last_rtt
+
+    @property
+    def last_answered_at(self) -> float | None:
+        """When that batch was over, by Trio's clock."""
+        return self._last_answered_at
 
     @property
     def last_received(self) -> float:
@@ -220,6 +232,10 @@ class Link:
         relaying.batches.finish(batch)
         relaying.answers.forget(batch)
         relaying.slots.release()
+        if batch.rtts:
+            # Once a batch, and nothing is sorted: what left together comes back in the order of its round trips.
+            self._last_rtt = batch.rtts[len(batch.rtts) // 2]
+            self._last_answered_at = trio.current_time()
         if self._idle is not None and self.is_idle:
             self._idle.set()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterable
-from math import inf
 
 import attrs
 import trio
@@ -21,10 +20,12 @@ from trio_sessions._journal import InThread
 from trio_sessions._lane import Bounds
 from trio_sessions._leaf import open_leaf_nursery
 from trio_sessions._lifecycle import EndReason
+from trio_sessions._log_fields import OUTAGE, about
 from trio_sessions._model import Path
 from trio_sessions._namespaces import PortRange
 from trio_sessions._options import PoolOptions, duration, whole
 from trio_sessions._pool import SessionPool, open_pool
+from trio_sessions._repeats import Repeats
 from trio_sessions._report import PoolReport
 from trio_sessions._session import MAX_BATCH, Session, check_count
 
@@ -34,8 +35,6 @@ _log = logging.getLogger("trio_sessions.node")
 
 #: Waits between polls of a node that does not answer, seconds.
 _OUTAGE_BACKOFF = (0.5, 15.0)
-#: A node that stays away costs one log line in this time, seconds.
-_LOG_INTERVAL = 60.0
 
 
 def _addresses(value: Iterable[str] | None) -> tuple[str, ...] | None:
@@ -108,6 +107,7 @@ class Node:
         self._started = False
         self._stopped_at: float | None = None
         self._healthy: bool | None = None
+        self._repeats = Repeats()
         #: By lower-case address, as the node prints it.
         self._relayers: dict[str, str] = {}
         self._connected: frozenset[str] = frozenset()
@@ -208,6 +208,12 @@ class Node:
         return self._healthy
 
     @property
+    def dialect(self) -> str | None:
+        """The hoprd that the node speaks like, e.g. ``"4.1"``; ``None`` before somebody had to know."""
+        dialect = self._hoprd.dialect
+        return None if dialect is None else str(dialect.name)
+
+    @property
     def pool(self) -> SessionPool:
         """The pool, once :meth:`run` has begun.
 
@@ -268,7 +274,6 @@ class Node:
 
     async def _poll_until_up(self) -> None:
         backoff = Backoff(*_OUTAGE_BACKOFF, self._rng)
-        logged_at = -inf
         while True:
             try:
                 await self._poll()
@@ -280,13 +285,10 @@ class Node:
                 problem = error
             else:
                 return
-            if trio.current_time() >= logged_at + _LOG_INTERVAL:
-                logged_at = trio.current_time()
-                _log.warning("waiting for the node: %s", problem)
+            self._complain("waiting for the node: %s", problem)
             await trio.sleep(backoff.next())
 
     async def _poll_on(self) -> None:
-        logged_at = -inf
         while True:
             await trio.sleep(self._options.poll_interval)
             try:
@@ -294,9 +296,11 @@ class Node:
             except NodeError as error:
                 # What was known before goes on to hold: an outage of the node is not one of its peers.
                 self._healthy = None
-                if trio.current_time() >= logged_at + _LOG_INTERVAL:
-                    logged_at = trio.current_time()
-                    _log.warning("the node does not answer: %s", error)
+                self._complain("the node does not answer: %s", error)
+
+    def _complain(self, text: str, error: NodeError) -> None:
+        if self._repeats.allows(text, trio.current_time()):
+            _log.warning(text, error, extra=about(error=error, fault=OUTAGE))
 
     async def _poll(self) -> None:
         """Ask for health, channels and peers, and take all over at once.

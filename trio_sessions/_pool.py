@@ -26,6 +26,7 @@ from trio_sessions._leaf import open_leaf_nursery
 from trio_sessions._ledger import Ledger
 from trio_sessions._lifecycle import ENDED, USABLE, EndReason, Event
 from trio_sessions._listing import Listing, Lookup
+from trio_sessions._log_fields import about
 from trio_sessions._model import Listener, SessionRequest
 from trio_sessions._namespaces import DedicatedAddress, derive_address, node_key
 from trio_sessions._options import PoolOptions
@@ -318,7 +319,7 @@ class SessionPool:
                 await self._compare()
             except NodeError as error:
                 # Opens and closes report an outage; here it only means that nothing was learnt.
-                _log.debug("no list of the node's listeners: %s", error)
+                _log.debug("no list of the node's listeners: %s", error, extra=about(error=error))
             except Exception:  # noqa: BLE001 - a crash here must not end the sessions
                 _log.exception("comparing the node's list with the sessions crashed")
 
@@ -352,7 +353,8 @@ class SessionPool:
                 continue
             # On another's port an echo proves nothing: it may be the other's.
             if listing.has_another(listener) or keeper.last_received < looked_at:
-                _log.info("session via %s: the node no longer lists %s", keeper.route, listener.key)
+                fields = about(route=keeper.route, listener=listener.key)
+                _log.info("session via %s: the node no longer lists %s", keeper.route, listener.key, extra=fields)
                 keeper.tell(EndReason.LISTENER_GONE)
             else:
                 keeper.note_delisted()
@@ -433,7 +435,7 @@ class SessionPool:
                     await self._hoprd.session_config(client)
             except NodeError as error:
                 # With the balancer off the answer is 404, and the timer is reset all the same (contract §2.5).
-                _log.debug("kept %s alive: %s", listener.key, error)
+                _log.debug("kept %s alive: %s", listener.key, error, extra=about(error=error, listener=listener.key))
 
     def _drain_deadline(self) -> float:
         now = trio.current_time()

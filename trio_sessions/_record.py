@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from trio_sessions._lifecycle import EndReason, Event, State, next_state
+from trio_sessions._log_fields import about
 from trio_sessions._model import Listener
 from trio_sessions._route import Route
 
@@ -35,6 +36,9 @@ class SessionInfo:
         outstanding: batches that wait for answers.
         datagrams_dropped: received ones that nobody took from a full buffer.
         bytes_unread: received bytes that were no relay message.
+        last_rtt: round trip of the answer in the middle of the last batch that had any, in seconds: its median, unless
+            the batch was sent in parts.
+        last_answered_at: when that batch was over.
     """
 
     relayer: str | None
@@ -49,6 +53,8 @@ class SessionInfo:
     outstanding: int = 0
     datagrams_dropped: int = 0
     bytes_unread: int = 0
+    last_rtt: float | None = None
+    last_answered_at: float | None = None
 
 
 def _only_owner(record: SessionRecord, attribute: attrs.Attribute[Any], value: Any) -> Any:
@@ -85,6 +91,16 @@ class SessionRecord:
     def apply(self, event: Event) -> None:
         """Move to the state that ``event`` leads to; an illegal event raises and changes nothing."""
         self.state = next_state(self.state, event)
+
+    def about(self, error: BaseException | None = None) -> dict[str, dict[str, object]]:
+        """What a line of the log about this session has as fields."""
+        return about(
+            error=error,
+            route=self.route,
+            destination=self.destination,
+            listener=self.listener and self.listener.key,
+            attempts=self.attempts,
+        )
 
     def snapshot(self) -> SessionInfo:
         """A frozen copy for everybody else."""

@@ -9,6 +9,7 @@ from trio_sessions._claims import Claims
 from trio_sessions._journal import Journal
 from trio_sessions._journal_row import RESTING, JournalRow
 from trio_sessions._listeners import Claim
+from trio_sessions._log_fields import about
 from trio_sessions._model import Capability
 from trio_sessions._past import MEMORY
 
@@ -28,7 +29,11 @@ def adopt_rows(journal: Journal, claims: Claims) -> list[Claim]:
         else:
             adopted.append(claims.adopt(row))
     if adopted:
-        _log.warning("an earlier run left %d listeners or POSTs without a reply: settling them", len(adopted))
+        _log.warning(
+            "an earlier run left %d listeners or POSTs without a reply: settling them",
+            len(adopted),
+            extra=about(listeners=len(adopted)),
+        )
     return adopted
 
 

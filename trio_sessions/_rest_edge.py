@@ -19,6 +19,7 @@ from trio_sessions._errors import (
     NodeTimeoutError,
     NodeUnavailableError,
 )
+from trio_sessions._log_fields import about
 from trio_sessions._replies import Misshapen, daemon_error, decode_json
 from trio_sessions._rest_errors import (
     Reply,
@@ -168,7 +169,9 @@ class Edge:
                         extensions={"timeout": timeouts, "trace": progress.note},
                     )
                     reply = await _exchange(transport, request, method, path)
-                _log.debug("%s %s: %d in %.4f s", method, path, reply.status, trio.current_time() - began)
+                seconds = trio.current_time() - began
+                fields = about(method=method, path=path, status=reply.status, seconds=seconds)
+                _log.debug("%s %s: %d in %.4f s", method, path, reply.status, seconds, extra=fields)
                 return reply
             # Only our own deadline leads here: the scope lets every other cancellation pass.
             if progress.unsent:
@@ -178,7 +181,9 @@ class Edge:
         except _FAILURES as failure:
             error = transport_error(method, path, failure, self.clean)
             cause = failure if strip_secrets(failure, self._hidden) else None
-        _log.debug("%s in %.4f s", error, trio.current_time() - began)
+        seconds = trio.current_time() - began
+        fields = about(error=error, method=method, path=path, seconds=seconds)
+        _log.debug("%s in %.4f s", error, seconds, extra=fields)
         raise error from cause
 
     def error(self, reply: Reply) -> NodeError:

@@ -13,6 +13,7 @@ from trio_sessions._errors import NodeError
 from trio_sessions._hurry import Hurry
 from trio_sessions._listeners import Claim, ListenerEvent, ListenerState
 from trio_sessions._listing import Listing, Lookup
+from trio_sessions._log_fields import about
 from trio_sessions._matching import MAY_HAVE_MADE_ONE, fits
 from trio_sessions._model import Listener, Path, SessionRequest
 from trio_sessions._territory import Territory
@@ -58,7 +59,8 @@ class Sweeper:
                 if found:
                     await self._closer.close_all(tries=2)
         except NodeError as error:
-            _log.info("what an earlier run left on %s is closed later: %s", address, error)
+            fields = about(error=error, address=address)
+            _log.info("what an earlier run left on %s is closed later: %s", address, error, extra=fields)
         finally:
             self._swept.set()
         return [claim for claim in found if not claim.settled.is_set()]
@@ -95,7 +97,10 @@ class Sweeper:
                 reclaimed.append(orphan)
         if reclaimed:
             _log.warning(
-                "%d listeners on our address that nobody of us holds, as %s", len(reclaimed), reclaimed[0].route
+                "%d listeners on our address that nobody of us holds, as %s",
+                len(reclaimed),
+                reclaimed[0].route,
+                extra=about(listeners=len(reclaimed), address=self._territory.own_address),
             )
         return reclaimed
 

@@ -14,9 +14,9 @@ _EXTRA = ("click", "hypercorn", "rich")
 def main() -> None:
     """Run the command line, and exit with its status."""
     try:
-        from trio_sessions.cli._main import run_command
+        from trio_sessions.cli._main import run_program
 
-        status = run_command(sys.argv[1:])
+        status = run_program(sys.argv[1:])
     except KeyboardInterrupt:
         # While modules were imported: nothing has begun. It is the status that shells give to such an end.
         sys.exit(130)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 
 import click
 
 from trio_sessions._errors import SessionsError
 from trio_sessions.cli._doctor import doctor
+from trio_sessions.cli._redaction import redacting
 from trio_sessions.cli._run import run
 from trio_sessions.cli._simulate import simulate
-from trio_sessions.cli._status import CLEAN, INTERRUPTED, CommandError, checklist, one_line, status_of
+from trio_sessions.cli._status import CLEAN, FAILED, INTERRUPTED, CommandError, checklist, one_line, status_of
 from trio_sessions.cli._streams import say
 
-__all__ = ["run_command"]
+__all__ = ["run_command", "run_program"]
 
 _PROGRAM = "trio-sessions"
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -38,8 +40,26 @@ _commands.add_command(run)
 _commands.add_command(simulate)
 
 
+def run_program(arguments: Sequence[str]) -> int:
+    """The same for a process of its own: a bug of ours ends it with a traceback, and that shows no secret either."""
+    with redacting():
+        try:
+            return run_command(arguments)
+        except ModuleNotFoundError:
+            # What is not installed is said where the program begins.
+            raise
+        except Exception:  # noqa: BLE001 - it is shown, and ends the program
+            say(traceback.format_exc().rstrip())
+            return FAILED
+
+
 def run_command(arguments: Sequence[str]) -> int:
     """Run the command line with ``arguments``; says what is wrong in one line, and returns the exit status."""
+    with redacting():
+        return _run_command(arguments)
+
+
+def _run_command(arguments: Sequence[str]) -> int:
     try:
         # Without click's own handling: it would need several lines for a wrong option, and exit.
         status = _commands.main(list(arguments), prog_name=_PROGRAM, standalone_mode=False)

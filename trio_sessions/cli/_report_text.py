@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trio_sessions import LeftListener
-from trio_sessions.cli._progress import loss
+from trio_sessions.cli._dashboard_model import loss
 from trio_sessions.cli._running import Outcome
 
 __all__ = ["as_json", "as_text"]

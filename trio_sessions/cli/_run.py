@@ -9,6 +9,7 @@ import click
 
 from trio_sessions._errors import InvalidInputError
 from trio_sessions._namespaces import check_instance, parse_namespace
+from trio_sessions.cli._logs import LogOptions, log_options, view_option
 from trio_sessions.cli._params import AddressType, CheckedType, NumberType, RelayersType, WholeType
 from trio_sessions.cli._plan import Plan
 from trio_sessions.cli._signals import hold_signals
@@ -113,14 +114,16 @@ _SECONDS = "seconds"
     "--connect-host", metavar="IP", help="Where listeners are reached, if not where the node says: containers."
 )
 @click.option("--json", "wants_json", is_flag=True, help="Report as one JSON object on stdout.")
-@click.option("-v", "--verbose", "verbosity", count=True, help="Show the library's log on stderr; -vv shows more.")
+@view_option
+@log_options
 def run(
     *,
     simulate: bool,
     url: str | None,
     token_file: str | None,
     wants_json: bool,
-    verbosity: int,
+    view: str,
+    log: LogOptions,
     **options: Any,
 ) -> int:
     """Relay messages through sessions on a node, until the duration is over or SIGINT or SIGTERM comes; then stop,
@@ -143,17 +146,17 @@ def run(
     plan = Plan(url=url, token=token, **options)
     # From here on a signal stops the run, even while the modules below are imported.
     with hold_signals():
-        return _run(plan, verbosity, wants_json=wants_json)
+        return _run(plan, log, view, wants_json=wants_json)
 
 
-def _run(plan: Plan, verbosity: int, *, wants_json: bool) -> int:
+def _run(plan: Plan, log: LogOptions, view: str, *, wants_json: bool) -> int:
     import trio
 
     from trio_sessions.cli._report_text import as_json, as_text
     from trio_sessions.cli._running import relay
     from trio_sessions.cli._screen import open_screen
 
-    with open_screen(verbosity) as screen:
+    with open_screen(log, view) as screen:
         outcome = trio.run(relay, plan, screen)
     write_stdout(json.dumps(as_json(outcome), allow_nan=False) if wants_json else as_text(outcome))
     if outcome.failure is not None:

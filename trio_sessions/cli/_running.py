@@ -20,6 +20,7 @@ from trio_sessions import (
 )
 from trio_sessions._datagrams import Connect, connect_udp
 from trio_sessions._leaf import open_leaf_nursery
+from trio_sessions.cli._dashboard_model import Heading
 from trio_sessions.cli._plan import SIMULATED_RELAYERS, Plan
 from trio_sessions.cli._progress import show_progress
 from trio_sessions.cli._screen import Screen
@@ -141,7 +142,8 @@ class Run:
         await self._check_destinations()
         traffic = Traffic(self._node, self._plan, self._give_up)
         working.start_soon(self._feed, traffic)
-        nursery.start_soon(show_progress, self._node, self._screen, self._plan.duration)
+        heading = Heading(self._hoprd.url, self._plan.instance, str(self._plan.namespace_to_use))
+        nursery.start_soon(show_progress, self._node, self._screen, heading, self._plan.duration)
         return traffic
 
     async def _check_destinations(self) -> None:

@@ -1,14 +1,18 @@
-"""What a running command shows on stderr: lines, the library's log, and one line of progress."""
+"""What a running command shows on stderr: lines, the library's log, and how far it is."""
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Protocol
 
+from trio_sessions._errors import InvalidInputError
+from trio_sessions.cli._dashboard_model import View
+from trio_sessions.cli._log_lines import LineForm, RepeatFilter, form_of, logging_to
+from trio_sessions.cli._logs import LogOptions
+from trio_sessions.cli._progress_line import progress_line
 from trio_sessions.cli._streams import say
 
 __all__ = ["Screen", "open_screen"]
@@ -22,38 +26,58 @@ class Screen(Protocol):
     """Where a running command shows what it does.
 
     Attributes:
-        interval: seconds between two calls of :meth:`progress`.
+        interval: seconds between two calls of :meth:`show`, or of :meth:`progress`.
     """
 
     interval: float
 
-    def note(self, line: str) -> None:
+    def note(self, text: str) -> None:
         """Say one line."""
 
-    def progress(self, line: str) -> None:
-        """Show how far it is."""
+    def log(self, line: str, level: int) -> None:
+        """Show a line of the log that is written as it shall be."""
+
+    def progress(self, text: str) -> None:
+        """Show in one line how far it is."""
+
+    def show(self, view: View) -> None:
+        """Show how far a run is, at whatever length."""
 
 
 class _PlainScreen:
+    """Lines one below the other."""
+
     interval = _PLAIN_INTERVAL
 
-    def note(self, line: str) -> None:
-        say(f"trio-sessions: {line}")
+    def __init__(self, form: LineForm, *, with_progress: bool) -> None:
+        self._form = form
+        self._with_progress = with_progress
 
-    def progress(self, line: str) -> None:
-        self.note(line)
+    def note(self, text: str) -> None:
+        say(self._form.note(text))
+
+    def log(self, line: str, level: int) -> None:
+        say(line)
+
+    def progress(self, text: str) -> None:
+        if self._with_progress:
+            self.note(text)
+
+    def show(self, view: View) -> None:
+        self.progress(progress_line(view))
 
 
-class _LiveScreen:
-    """One line that changes at the bottom of a terminal; notes go above it."""
+class _LineScreen:
+    """One line that changes at the bottom of a terminal; all others go above it."""
 
     interval = _LIVE_INTERVAL
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, form: LineForm, stack: ExitStack) -> None:
         from rich.console import Console
         from rich.live import Live
         from rich.text import Text
 
+        self._form = form
         self._text = Text
         self._console = Console(stderr=True, highlight=False)
         # No thread that refreshes it: the progress is the one thing that changes it.
@@ -64,12 +88,18 @@ class _LiveScreen:
         if self._is_there:
             stack.callback(self._close)
 
-    def note(self, line: str) -> None:
-        self._attempt(lambda: self._console.print(self._text(f"trio-sessions: {line}"), soft_wrap=True))
+    def note(self, text: str) -> None:
+        self.log(self._form.note(text), 0)
 
-    def progress(self, line: str) -> None:
-        text = self._text(line, style="cyan", no_wrap=True, overflow="ellipsis")
-        self._attempt(lambda: self._live.update(text, refresh=True))
+    def log(self, line: str, level: int) -> None:
+        self._attempt(lambda: self._console.print(self._text(line), soft_wrap=True))
+
+    def progress(self, text: str) -> None:
+        shown = self._text(text, style="cyan", no_wrap=True, overflow="ellipsis")
+        self._attempt(lambda: self._live.update(shown, refresh=True))
+
+    def show(self, view: View) -> None:
+        self.progress(progress_line(view))
 
     def _attempt(self, show: Callable[[], None]) -> None:
         if self._is_there:
@@ -85,60 +115,47 @@ class _LiveScreen:
 
 
 @contextmanager
-def open_screen(verbosity: int) -> Iterator[Screen]:
+def open_screen(
+    log: LogOptions | None = None, view: str = "line", *, repeats: RepeatFilter | None = None
+) -> Iterator[Screen]:
     """A screen for as long as the block lasts, with the library's log on it.
 
     Args:
-        verbosity: 0 shows the log's warnings and worse, one line each; 1 what happens, too; 2 everything.
+        log: what of the log is shown, and how.
+        view: one of :data:`~trio_sessions.cli._logs.VIEWS`; ``"auto"``: the dashboard on a terminal, else lines.
+        repeats: what holds back the lines that repeat.
+
+    Raises:
+        InvalidInputError: a dashboard where none can be.
     """
+    log = log or LogOptions()
+    form = form_of(log)
     with ExitStack() as stack:
-        screen = _LiveScreen(stack) if _is_terminal() else _PlainScreen()
-        stack.enter_context(_log_on(screen, verbosity))
+        screen = _screen(form, _possible(view, log), stack)
+        stack.enter_context(logging_to(screen.log, form, log.level, repeats=repeats))
         yield screen
+
+
+def _possible(view: str, log: LogOptions) -> str:
+    """The view to use, ``"plain"`` among them: where stderr is a file, or holds objects for programs."""
+    is_live = _is_terminal() and log.format == "text"
+    if view == "dashboard" and not is_live:
+        rule = "needs a terminal that can move its cursor, and the log as text"
+        raise InvalidInputError("--view", view, rule, "leave it out")
+    if view == "auto":
+        view = "dashboard"
+    return view if is_live or view == "none" else "plain"
+
+
+def _screen(form: LineForm, view: str, stack: ExitStack) -> Screen:
+    if view == "dashboard":
+        from trio_sessions.cli._dashboard_screen import DashboardScreen
+
+        return DashboardScreen(form, stack)
+    if view == "line":
+        return _LineScreen(form, stack)
+    return _PlainScreen(form, with_progress=view != "none")
 
 
 def _is_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
-
-
-@contextmanager
-def _log_on(screen: Screen, verbosity: int) -> Iterator[None]:
-    logger = logging.getLogger("trio_sessions")
-    level, propagate = logger.level, logger.propagate
-    handler = _ScreenHandler(screen)
-    handler.setFormatter(_Formatter(with_traceback=verbosity > 0))
-    logger.setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)])
-    logger.propagate = False
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = propagate
-
-
-class _ScreenHandler(logging.Handler):
-    def __init__(self, screen: Screen) -> None:
-        super().__init__()
-        self._screen = screen
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._screen.note(self.format(record))
-
-
-class _Formatter(logging.Formatter):
-    """``warning: message``, and an exception in the same line unless a traceback was asked for."""
-
-    def __init__(self, *, with_traceback: bool) -> None:
-        super().__init__()
-        self._with_traceback = with_traceback
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = f"{record.levelname.lower()}: {record.getMessage()}"
-        error = record.exc_info[1] if record.exc_info else None
-        if error is None:
-            return line
-        if self._with_traceback:
-            return f"{line}\n{self.formatException((type(error), error, error.__traceback__))}"
-        return f"{line}: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Writing to stdout and stderr when nobody may be reading any more."""
+"""Writing to stdout and stderr: never a secret, and also when nobody may be reading any more."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TextIO
 
+from trio_sessions.cli._redaction import clean
 from trio_sessions.cli._status import CommandError
 
 __all__ = ["say", "write_stdout"]
@@ -16,7 +17,7 @@ def say(line: str) -> None:
     """Write one line to stderr; when nobody reads it, it is lost."""
     if sys.stderr is not None:
         try:
-            sys.stderr.write(f"{line}\n")
+            sys.stderr.write(f"{clean(line)}\n")
             sys.stderr.flush()
         except OSError:
             _silence(sys.stderr)
@@ -31,7 +32,7 @@ def write_stdout(text: str) -> None:
     if sys.stdout is None:
         return
     try:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{clean(text)}\n")
         sys.stdout.flush()
     except BrokenPipeError:
         _silence(sys.stdout)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from trio_sessions._errors import InvalidInputError
+from trio_sessions.cli._redaction import hide
 
 __all__ = ["TOKEN_VARIABLE", "read_token"]
 
@@ -18,11 +19,17 @@ _LONGEST = 4096
 def read_token(file: str | None) -> str | None:
     """The token in ``file``, or in the environment, or none. Its own rules are the client's to check.
 
+    Nothing that the command prints shows it from then on.
+
     Raises:
         InvalidInputError: the file cannot be read, or cannot be one with a token; shows nothing of its content.
     """
-    if file is None:
-        return os.environ.get(TOKEN_VARIABLE) or None
+    token = _read(file) if file is not None else os.environ.get(TOKEN_VARIABLE) or None
+    hide(token)
+    return token
+
+
+def _read(file: str) -> str:
     try:
         with Path(file).open("rb") as stream:
             content = stream.read(_LONGEST + 1)

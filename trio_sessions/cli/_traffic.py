@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from math import inf
 
 import trio
 
@@ -17,7 +16,8 @@ from trio_sessions import (
     SessionsError,
     UnauthorizedError,
 )
-from trio_sessions._gate import is_final
+from trio_sessions._gate import is_final, is_outage
+from trio_sessions._log_fields import OUTAGE, about
 from trio_sessions.cli._plan import Plan
 from trio_sessions.cli._status import CommandError
 
@@ -31,8 +31,6 @@ _LONGEST_GAP = 1e9
 _FOLLOW_INTERVAL = 1.0
 #: Seconds before a session that could not be opened is asked for again, at least: the pool's own backoff comes on top.
 _PAUSE = 1.0
-#: However many opens fail, there is one line in this time, seconds.
-_SAY_INTERVAL = 10.0
 
 
 class Traffic:
@@ -59,8 +57,6 @@ class Traffic:
         self._feeds: set[str] = set()
         #: The last failure of relayers without a session, where trying again won't help.
         self._final: dict[str, SessionsError] = {}
-        self._said_at = -inf
-        self._failures = 0
         #: Why the last session that could not be opened could not be; ``None`` when one could.
         self.failure: SessionsError | None = None
 
@@ -91,7 +87,7 @@ class Traffic:
                     next_at = max(next_at + len(self._feeds) * self._gap, trio.current_time())
         except (PoolStoppedError, InvalidInputError) as error:
             # Stopped, or its channel is open no more; in that case it comes back when the channel does.
-            _log.info("no more messages for %s: %s", relayer, error)
+            _log.info("no more messages for %s: %s", relayer, error, extra=about(error=error, relayer=relayer))
         finally:
             self._feeds.discard(relayer.lower())
             self._final.pop(relayer.lower(), None)
@@ -114,7 +110,6 @@ class Traffic:
     def _failed(self, relayer: str, error: SessionOpenError) -> None:
         cause = error.__cause__
         self.failure = cause if isinstance(cause, CannotPinRelayerError | UnauthorizedError) else error
-        self._failures += 1
         if isinstance(cause, SessionsError) and is_final(cause):
             self._final[relayer.lower()] = error
         else:
@@ -122,13 +117,12 @@ class Traffic:
         # What is wrong with the node is wrong for every relayer.
         if self.failure is cause or self._final.keys() >= self._feeds:
             self._give_up(self.failure)
-        elif trio.current_time() >= self._said_at + _SAY_INTERVAL:
-            others = f" ({self._failures - 1} more since the last such line)" if self._failures > 1 else ""
-            _log.warning("%s; trying on%s", error, others)
+        else:
+            outage = OUTAGE if isinstance(cause, SessionsError) and is_outage(cause) else None
+            fields = about(error=cause or error, fault=outage, relayer=relayer, attempts=error.attempts)
+            _log.warning("%s; trying on", error, extra=fields)
             for step in error.advice[1:]:
-                _log.info("  or %s", step.removeprefix("or "))
-            self._said_at = trio.current_time()
-            self._failures = 0
+                _log.info("  or %s", step.removeprefix("or "), extra=fields)
 
 
 def _choose(node: Node, plan: Plan) -> frozenset[str] | None:

@@ -1,0 +1,90 @@
+"""The options for what a command says on stderr while it works."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import click
+
+from trio_sessions._errors import InvalidInputError
+
+__all__ = ["FORMATS", "LEVELS", "VIEWS", "LogOptions", "log_options", "view_option"]
+
+#: From the most to the least that is said.
+LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("text", "json")
+#: How a run shows how far it is.
+VIEWS = ("auto", "dashboard", "line", "none")
+
+#: What -v stands for, by how often it is given.
+_SHORTHANDS = (None, "info", "debug")
+
+
+def _one_of(allowed: tuple[str, ...]) -> Callable[[Any, Any, str], None]:
+    def check(_: object, attribute: Any, value: str) -> None:
+        if value not in allowed:
+            raise InvalidInputError(f"log {attribute.name}", value, f"must be one of {', '.join(allowed)}")
+
+    return check
+
+
+@attrs.frozen
+class LogOptions:
+    """What of the library's log is shown, and how.
+
+    Attributes:
+        level: of the least that is shown: one of :data:`LEVELS`.
+        format: ``"text"``, a line a message; or ``"json"``, an object a line.
+
+    Raises:
+        InvalidInputError: another value.
+    """
+
+    level: str = attrs.field(default="warning", validator=_one_of(LEVELS))
+    format: str = attrs.field(default="text", validator=_one_of(FORMATS))
+
+
+_OPTIONS = (
+    click.option(
+        "--log-level",
+        type=click.Choice(LEVELS, case_sensitive=False),
+        help="The least that is said on stderr.  [default: warning]",
+    ),
+    click.option(
+        "--log-format",
+        type=click.Choice(FORMATS, case_sensitive=False),
+        help="Lines for people, or one JSON object a line.  [default: text]",
+    ),
+    click.option("-v", "--verbose", "verbosity", count=True, help="As --log-level info; -vv: debug."),
+)
+
+
+def log_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options that make :class:`LogOptions`, which it gets as its argument ``log``."""
+
+    @functools.wraps(command)
+    def with_log(*, log_level: str | None, log_format: str | None, verbosity: int, **options: Any) -> int:
+        if log_level is not None and verbosity:
+            raise InvalidInputError("--log-level", log_level, "is given together with -v", "leave one out")
+        level = log_level or _SHORTHANDS[min(verbosity, len(_SHORTHANDS) - 1)]
+        given = {"level": level, "format": log_format}
+        return command(log=LogOptions(**{name: value for name, value in given.items() if value}), **options)
+
+    for option in reversed(_OPTIONS):
+        with_log = option(with_log)
+    return with_log
+
+
+def view_option(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the option ``--view``, one of :data:`VIEWS`."""
+    return click.option(
+        "--view",
+        type=click.Choice(VIEWS, case_sensitive=False),
+        default="auto",
+        show_default=True,
+        help="How progress is shown on stderr: a dashboard, one line, or not at all; auto is the dashboard on a"
+        " terminal, and a line now and then elsewhere.",
+    )(command)
