@@ -146,7 +146,9 @@ async def test_whatever_a_node_says_is_one_line_without_the_token(autojump_clock
         ended: list[Finding] = []
 
         async def says(_: Case) -> Finding:
-            return fail(f"the node\nsaid \x1b[31m{TOKEN} " + "x" * 1000, f"do\r{TOKEN}")
+            return fail(
+                f"the node\nsaid \x1b[31m{TOKEN} " + "x" * 1000, f"do\r{TOKEN}", parts={TOKEN: ["\a" + TOKEN, 1]}
+            )
 
         with pytest.MonkeyPatch.context() as patch:
             checks = (attrs.evolve(CHECKS[0], run=says), CHECKS[1])
@@ -158,6 +160,7 @@ async def test_whatever_a_node_says_is_one_line_without_the_token(autojump_clock
             assert text.isprintable()
             assert TOKEN not in text
             assert len(text) <= 600
+        assert first.facts == {"parts": {"<token>": [" <token>", 1]}}
         assert status_of_findings(ended, case) == 69
 
 

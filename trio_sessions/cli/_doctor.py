@@ -44,7 +44,7 @@ __all__ = ["doctor"]
     "--timeout",
     type=NumberType("seconds"),
     metavar="S",
-    help="Seconds that the session may take to open, and its answers, of which 5 are enough, to come."
+    help="Seconds that the session may take to open; its answers get as many, 5 at the most."
     "  [default: what the node itself may take to open it, 97 for one hop]",
 )
 @click.option("--json", "wants_json", is_flag=True, help="All findings as one JSON object on stdout.")

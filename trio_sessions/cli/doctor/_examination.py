@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -138,10 +138,23 @@ def as_json(findings: list[Finding], case: Case, status: int, *, interrupted: bo
 
 
 def _presentable(finding: Finding, token: str | None) -> Finding:
-    """One line each, without the token and without control characters, whatever the node sent."""
+    """Without the token and without control characters, whatever the node sent; one line each for people."""
     return attrs.evolve(
-        finding, found=_line(finding.found, token), remedy=tuple(_line(step, token) for step in finding.remedy)
+        finding,
+        found=_line(finding.found, token),
+        remedy=tuple(_line(step, token) for step in finding.remedy),
+        facts=_plain(finding.facts, token),
     )
+
+
+def _plain(value: Any, token: str | None) -> Any:
+    if isinstance(value, str):
+        return _line(value, token)
+    if isinstance(value, Mapping):
+        return {_line(name, token): _plain(each, token) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each, token) for each in value]
+    return value
 
 
 def _line(text: str, token: str | None) -> str:

@@ -44,7 +44,10 @@ async def check_api(case: Case) -> Finding:
             remedy = "check that the URL is the node's own: a proxy asks for a password there"
             return fail(f"what answers at {url} asks for other credentials than hoprd's", remedy)
     except _NO_HOPRD as error:
-        steps = ("check host and port of the URL, and that it has no path", "check what runs there: a web server does")
+        steps = (
+            "check host and port of the URL, and that it has no path",
+            "check what runs there: some other web server",
+        )
         return fail(f"{url} answers, but is no hoprd: {error}", *steps)
     except OutcomeUnknownError as error:
         return fail(f"{url} takes connections, and does not answer: {error}", "restart the daemon if it hangs")
