@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 
-__all__ = ["out_of_descriptors", "raise_descriptor_limit", "why_no_socket"]
+__all__ = ["descriptor_limit", "out_of_descriptors", "raise_descriptor_limit", "why_no_socket"]
 
 _NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 #: What macOS lets a process have; it says that there is no hard limit, and refuses that nevertheless.
 _OPEN_MAX = 10240
+#: What is above that says that there is none.
+_NO_LIMIT = 1 << 40
 _REMEDY = "raise it: trio_sessions.raise_descriptor_limit(), ulimit -n, or LimitNOFILE= of systemd"
 _REMEDY_OF_SYSTEM = "the system's limit; Linux has it in fs.file-max"
 
@@ -39,6 +41,13 @@ def raise_descriptor_limit() -> int | None:
             soft = most
             break
     return None if soft == resource.RLIM_INFINITY else soft
+
+
+def descriptor_limit() -> int | None:
+    """How many files and sockets this process may have open; ``None`` where nobody knows, or there is no limit."""
+    limits = _limits()
+    # Without a limit it is a negative number, or one that no process comes near.
+    return None if limits is None or not 0 <= limits[0] < _NO_LIMIT else limits[0]
 
 
 def why_no_socket(error: OSError) -> str:

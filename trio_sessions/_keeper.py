@@ -74,13 +74,13 @@ class Keeper:
         "_delisted",
         "_draining",
         "_ending",
-        "_failure",
         "_link",
         "_over",
         "_reachable",
         "_ready",
         "_record",
         "_refused",
+        "failure",
         "is_left",
     )
 
@@ -103,7 +103,8 @@ class Keeper:
         self._delisted = False
         #: Whether the listener may still be at the node after the end.
         self.is_left = False
-        self._failure: SessionsError | None = None
+        #: Why it could not be opened, or crashed.
+        self.failure: SessionsError | None = None
         #: Set when the session is open, or will never be.
         self._ready = Latch()
         self._over = Latch()
@@ -206,12 +207,12 @@ class Keeper:
             SessionOpenError: it could not be opened.
         """
         await self._ready.wait()
-        if self._failure is not None:
+        if self.failure is not None:
             route, attempts = self._record.route, self._record.attempts
             retry_in = self._around.gate.retry_in(route.key)
             # An error object for each waiter: a shared one would collect the tracebacks of all.
-            detail = f"could not be opened: {self._failure}"
-            raise SessionOpenError(str(route), detail, attempts=attempts, retry_in=retry_in) from self._failure
+            detail = f"could not be opened: {self.failure}"
+            raise SessionOpenError(str(route), detail, attempts=attempts, retry_in=retry_in) from self.failure
 
     async def wait_over(self) -> None:
         """Wait until the session is over and its listener settled."""
@@ -225,7 +226,7 @@ class Keeper:
         try:
             await self._live(*await self._open())
         except SessionsError as error:
-            self._failure = error
+            self.failure = error
         except Exception as error:  # noqa: BLE001 - siblings live on
             self._crashed(error)
         finally:
@@ -235,8 +236,8 @@ class Keeper:
         if isinstance(error, BaseExceptionGroup):
             error = leaf(error)
         _log.error("session via %s crashed", self._record.route, exc_info=error)
-        self._failure = SessionEndedError(str(self._record.route), EndReason.CRASHED.value)
-        self._failure.__cause__ = error
+        self.failure = SessionEndedError(str(self._record.route), EndReason.CRASHED.value)
+        self.failure.__cause__ = error
         self.tell(EndReason.CRASHED)
         self._stop_listening()
 
@@ -404,10 +405,10 @@ class Keeper:
 
     def _conclude(self) -> None:
         """The last thing that the task does, whatever happened."""
-        self.tell(EndReason.STOPPED if self._failure is None else EndReason.OPEN_FAILED)
+        self.tell(EndReason.STOPPED if self.failure is None else EndReason.OPEN_FAILED)
         if self._record.state is State.OPENING:
             self._record.reason = self.reason
-            self._apply(Event.OPEN_FAILED if self._failure is not None else Event.END)
+            self._apply(Event.OPEN_FAILED if self.failure is not None else Event.END)
         self._ready.set()
         self._over.set()
 

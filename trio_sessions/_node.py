@@ -16,6 +16,7 @@ from trio_sessions._batches import BatchOutcome
 from trio_sessions._datagrams import Connect, connect_udp
 from trio_sessions._errors import InvalidInputError, NodeError, PoolStoppedError, StatusError
 from trio_sessions._hoprd import Hoprd
+from trio_sessions._instruments import Instruments, NodePolled, guarded
 from trio_sessions._intake import Intake
 from trio_sessions._journal import InThread
 from trio_sessions._lane import Bounds
@@ -23,8 +24,9 @@ from trio_sessions._leaf import open_leaf_nursery
 from trio_sessions._lifecycle import EndReason
 from trio_sessions._model import Path
 from trio_sessions._namespaces import PortRange
+from trio_sessions._open_pool import open_pool
 from trio_sessions._options import PoolOptions, duration, whole
-from trio_sessions._pool import SessionPool, open_pool
+from trio_sessions._pool import SessionPool
 from trio_sessions._report import PoolReport
 from trio_sessions._session import MAX_BATCH, Session, check_count
 
@@ -81,7 +83,8 @@ class Node:
     """Relays batches through the relayers of one hoprd node, for as long as :meth:`run` runs.
 
     A relayer is used while our node has an open outgoing channel to it. Destinations are chosen as the pool's options
-    say. A node that isn't up is waited for.
+    say. A node that isn't up is waited for. ``instruments`` hear of the node and its pool; of the calls they hear when
+    the client has them, too.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Node:
         rng: random.Random | None = None,
         connect: Connect = connect_udp,
         in_thread: InThread = trio.to_thread.run_sync,
+        instruments: Instruments | None = None,
     ) -> None:
         self._hoprd = hoprd
         self._options = options or NodeOptions()
@@ -101,12 +105,14 @@ class Node:
         self._rng = rng or random.Random()
         self._connect = connect
         self._in_thread = in_thread
+        self._instruments = guarded(instruments)
         self._pool: SessionPool | None = None
         self._intake: Intake | None = None
         self._polling = trio.CancelScope()
         self._draining = trio.CancelScope()
         self._started = False
         self._stopped_at: float | None = None
+        self._was_up = False
         self._healthy: bool | None = None
         #: By lower-case address, as the node prints it.
         self._relayers: dict[str, str] = {}
@@ -136,7 +142,12 @@ class Node:
             # Around the pool, so that batches which nobody waits for live to be counted when the pool has ended.
             try:
                 async with open_pool(
-                    self._hoprd, self._pool_options, rng=self._rng, connect=self._connect, in_thread=self._in_thread
+                    self._hoprd,
+                    self._pool_options,
+                    rng=self._rng,
+                    connect=self._connect,
+                    in_thread=self._in_thread,
+                    instruments=self._instruments,
                 ) as pool:
                     self._pool = pool
                     bounds = Bounds(self._options.intake, self._options.intake_total)
@@ -206,6 +217,15 @@ class Node:
     def healthy(self) -> bool | None:
         """What the node's own check said last; ``None`` when it did not answer."""
         return self._healthy
+
+    @property
+    def unready(self) -> str:
+        """Why it takes no messages now, in a few words; empty when it does."""
+        if self._stopped_at is not None or (self._pool is not None and self._pool.stopped):
+            return "stopping, or stopped"
+        if self._pool is None or not self._was_up:
+            return "waiting for the node" if self._started else "not started"
+        return "the node does not answer" if self._healthy is None else ""
 
     @property
     def pool(self) -> SessionPool:
@@ -280,6 +300,7 @@ class Node:
                 problem = error
             else:
                 return
+            self._tell()
             if trio.current_time() >= logged_at + _LOG_INTERVAL:
                 logged_at = trio.current_time()
                 _log.warning("waiting for the node: %s", problem)
@@ -294,6 +315,7 @@ class Node:
             except NodeError as error:
                 # What was known before goes on to hold: an outage of the node is not one of its peers.
                 self._healthy = None
+                self._tell()
                 if trio.current_time() >= logged_at + _LOG_INTERVAL:
                     logged_at = trio.current_time()
                     _log.warning("the node does not answer: %s", error)
@@ -314,9 +336,16 @@ class Node:
             usable = [peer.address for peer in peers]
             wanted = self._pool_options.destinations or None
         allowed = None if wanted is None else {address.lower() for address in wanted}
+        self._was_up = True
         self._healthy = healthy
         self._relayers = {a.lower(): a for a in usable if allowed is None or a.lower() in allowed}
         self._connected = frozenset(peer.address.lower() for peer in peers)
         self.pool.set_connected(peer.address for peer in peers)
         if self._intake is not None:
             self._intake.forget_idle(self._relayers)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._instruments is not None:
+            url, relayers, connected = self._hoprd.url, len(self._relayers), len(self._connected)
+            self._instruments(NodePolled(url, self._healthy, relayers, connected))
