@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from importlib.metadata import version
 from itertools import product
+from math import inf
 from typing import TYPE_CHECKING
 
 from trio_sessions import _errors
@@ -64,7 +65,8 @@ _CALL = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 _OTHER = "other"
 _ERRORS = frozenset({*_errors.__all__, "Cancelled"})
 _STATUSES = {status.value: str(status.value) for status in HTTPStatus}
-_CLOSES = tuple(product((reason.name.lower() for reason in EndReason), ("confirmed", "left", "lost")))
+_REASONS = tuple(reason.name.lower() for reason in EndReason if reason is not EndReason.OPEN_FAILED)
+_CLOSES = tuple(product(_REASONS, ("confirmed", "left", "lost")))
 
 
 class PrometheusInstruments:
@@ -112,7 +114,7 @@ class PrometheusInstruments:
         self._wait_seconds = Durations(f"{_PREFIX}acquire_wait_seconds", text, _WAIT)
         self._rtt = Durations(f"{_PREFIX}rtt_seconds", "Round-trip times of answered messages", _RTT, named)
         text = "What REST calls took"
-        self._call_seconds = Durations(f"{_PREFIX}rest_call_seconds", text, _CALL, ("method", "route"))
+        self._call_seconds = Durations(f"{_PREFIX}rest_call_seconds", text, _CALL, ("method",))
 
         self.registry = CollectorRegistry() if registry is None else registry
         self.registry.register(self)
@@ -124,7 +126,7 @@ class PrometheusInstruments:
                 self._settled(observation)
             case CallEnded(method=method):
                 self._calls.add(method, _status(observation))
-                self._call_seconds.add(observation.seconds, method, observation.route)
+                self._call_seconds.add(observation.seconds, method)
             case DemandEnded():
                 self._wait_seconds.add(observation.seconds)
                 self._timeouts.add(by=observation.outcome == "timed out")
@@ -194,10 +196,9 @@ class PrometheusInstruments:
             if state not in ENDED:
                 sessions.add_metric([state.value], sum(each.sessions[state] for each in pools))
         yield sessions
-        limits = [each.limit for each in pools]
-        text = "Sessions that there can be at one time"
-        yield GaugeMetricFamily(f"{_PREFIX}limit", text, sum(float("inf") if n is None else n for n in limits))
+        limits = [inf if each.limit is None else each.limit for each in pools]
         rows = (
+            ("limit", "Sessions that there can be at one time", limits),
             ("acquire_pending", "Demands that wait for a session", [each.demands_waiting for each in pools]),
             ("janitor_backlog", "Listeners to be closed, or to be found out about", [p.janitor_backlog for p in pools]),
             ("orphans", "Listeners of ours, to be closed, that no session had", [each.orphans for each in pools]),
@@ -205,7 +206,8 @@ class PrometheusInstruments:
         )
         for name, text, numbers in rows:
             yield GaugeMetricFamily(_PREFIX + name, text, sum(numbers))
-        healthy = GaugeMetricFamily(f"{_PREFIX}node_healthy", "Whether the node's own check passes", labels=[])
+        text = "Whether the node answers, and its own check passes"
+        healthy = GaugeMetricFamily(f"{_PREFIX}node_healthy", text, labels=[])
         if self._healthy:
             healthy.add_metric([], min(tuple(self._healthy.values())))
         yield healthy
