@@ -15,6 +15,8 @@ __all__ = ["App", "Message", "Receive", "Send", "listen", "serve_app", "url_of"]
 
 #: Connections that may wait to be accepted: a client may open hundreds at once.
 BACKLOG = 1024
+#: Seconds that a client that says nothing more has for taking its answer.
+_LINGER = 1.0
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -51,7 +53,7 @@ async def serve_app(
     listening: socket.socket,
     *,
     logger: logging.Logger,
-    patience: int | None = None,
+    patience: float = inf,
     max_connections: float = inf,
 ) -> None:
     """Answer requests that come in at ``listening``; when cancelled, it is closed and every connection dies.
@@ -62,7 +64,7 @@ async def serve_app(
         app: an ASGI application.
         listening: from :func:`listen`.
         logger: of what goes wrong.
-        patience: seconds for which a client may be silent, or not take its answer; ``None``: any time.
+        patience: seconds for which a client may be silent, or not take its answer.
         max_connections: at a time; further ones are closed at once.
     """
     from hypercorn.app_wrappers import ASGIWrapper  # noqa: PLC0415
@@ -75,9 +77,8 @@ async def serve_app(
     config.include_server_header = False
     config.errorlog = logger
     config.accesslog = None
-    config.keep_alive_timeout = inf if patience is None else patience
+    config.keep_alive_timeout = patience
     config.keep_alive_max_requests = sys.maxsize
-    config.read_timeout = patience
     wrapped, context = ASGIWrapper(app), WorkerContext(None)  # type: ignore[arg-type] # its types name each message
     streams: set[trio.SocketStream] = set()
 
@@ -87,7 +88,9 @@ async def serve_app(
             return
         streams.add(stream)
         try:
-            await TCPServer(wrapped, config, context, ConnectionState({}), stream)  # type: ignore[arg-type] # TLS or not
+            with trio.CancelScope() as scope:
+                connection = _Connection(stream, scope, patience)
+                await TCPServer(wrapped, config, context, ConnectionState({}), connection)  # type: ignore[arg-type]
         finally:
             streams.discard(stream)
 
@@ -99,3 +102,33 @@ async def serve_app(
         finally:
             for stream in streams:
                 stream.socket.close()
+
+
+class _Connection:
+    """What Hypercorn needs of a stream; one whose client has gone, or takes nothing, does not live on."""
+
+    def __init__(self, stream: trio.SocketStream, scope: trio.CancelScope, patience: float) -> None:
+        self._stream = stream
+        self._scope = scope
+        self._patience = patience
+        self.socket = stream.socket
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        data = await self._stream.receive_some(max_bytes)
+        if not data:
+            # Hypercorn would wait for another request as long as it waits for any.
+            self._scope.deadline = trio.current_time() + _LINGER
+        return data
+
+    async def send_all(self, data: bytes) -> None:
+        try:
+            with trio.fail_after(self._patience):
+                await self._stream.send_all(data)
+        except trio.TooSlowError:
+            raise trio.BrokenResourceError("the client takes nothing") from None
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

@@ -43,7 +43,7 @@ def parse_listen(text: str, what: str = "--metrics") -> ListenAddress:
     elif host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise InvalidInputError(what, text, "has an IPv6 address without brackets", _REMEDY)
+        raise InvalidInputError(what, text, "has more than one colon without brackets, or without a port", _REMEDY)
     try:
         ip_address(host)
     except ValueError:
