@@ -18,7 +18,7 @@ from trio_sessions import JournalError, SessionEndedError, SessionOpenError
 from trio_sessions._journal import Journal, open_journal
 from trio_sessions._journal_row import JournalRow
 from trio_sessions._model import Path as SessionPath, SessionRequest
-from trio_sessions._pool import open_pool
+from trio_sessions._open_pool import open_pool
 from trio_sessions.simulator import parse_fault
 
 T = TypeVar("T")

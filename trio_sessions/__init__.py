@@ -30,6 +30,20 @@ from trio_sessions._errors import (
     UnauthorizedError,
 )
 from trio_sessions._hoprd import Hoprd
+from trio_sessions._instruments import (
+    BatchSettled,
+    CallEnded,
+    DemandEnded,
+    Instruments,
+    NodePolled,
+    Observation,
+    OpenEnded,
+    OrphanFound,
+    OrphanSettled,
+    PoolEnded,
+    PoolStarted,
+    SessionEnded,
+)
 from trio_sessions._ledger import Messages
 from trio_sessions._lifecycle import EndReason, State
 from trio_sessions._model import (
@@ -53,11 +67,13 @@ from trio_sessions._model import (
 )
 from trio_sessions._namespaces import DedicatedAddress, PortRange, Shared, parse_namespace
 from trio_sessions._node import Node, NodeOptions
+from trio_sessions._open_pool import open_pool
 from trio_sessions._options import PoolOptions
-from trio_sessions._pool import SessionPool, open_pool
+from trio_sessions._pool import SessionPool
 from trio_sessions._record import SessionInfo
 from trio_sessions._report import LeftListener, PoolReport, SessionCounts
 from trio_sessions._session import Session
+from trio_sessions._statistics import PoolStatistics
 from trio_sessions._wire import BatchEncoder, Decoder, Message, encode
 
 __all__ = [
@@ -65,6 +81,8 @@ __all__ = [
     "Balances",
     "BatchEncoder",
     "BatchOutcome",
+    "BatchSettled",
+    "CallEnded",
     "CannotPinRelayerError",
     "Capability",
     "Channel",
@@ -73,10 +91,12 @@ __all__ = [
     "Connectivity",
     "Decoder",
     "DedicatedAddress",
+    "DemandEnded",
     "Dialect",
     "EndReason",
     "Hoprd",
     "InstanceInUseError",
+    "Instruments",
     "InvalidInputError",
     "JournalError",
     "LeftListener",
@@ -91,18 +111,26 @@ __all__ = [
     "NodeError",
     "NodeInfo",
     "NodeOptions",
+    "NodePolled",
     "NodeStatus",
     "NodeTimeoutError",
     "NodeUnavailableError",
     "NotAcceptableError",
     "NotFoundError",
     "NotReadyError",
+    "Observation",
+    "OpenEnded",
+    "OrphanFound",
+    "OrphanSettled",
     "OutcomeUnknownError",
     "Path",
     "Peer",
     "Pinning",
+    "PoolEnded",
     "PoolOptions",
     "PoolReport",
+    "PoolStarted",
+    "PoolStatistics",
     "PoolStoppedError",
     "PortRange",
     "PortsUsedUpError",
@@ -111,6 +139,7 @@ __all__ = [
     "Session",
     "SessionConfig",
     "SessionCounts",
+    "SessionEnded",
     "SessionEndedError",
     "SessionError",
     "SessionInfo",

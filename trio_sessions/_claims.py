@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from typing import Literal
 
 import attrs
 import trio
 
 from trio_sessions._errors import ListenHostInUseError
+from trio_sessions._instruments import Instruments, Origin, OrphanFound, OrphanSettled
 from trio_sessions._journal import Journal
 from trio_sessions._journal_row import RESTING, JournalRow
 from trio_sessions._listeners import Claim, ListenerEvent, ListenerState
@@ -34,13 +36,16 @@ class Claims:
 
     Attributes:
         past: what is remembered of those that are.
+        orphans: how many there are that no session had, and whose listener is to be closed.
     """
 
-    def __init__(self, territory: Territory, journal: Journal | None) -> None:
+    def __init__(self, territory: Territory, journal: Journal | None, instruments: Instruments | None = None) -> None:
         self.past = Past()
+        self._instruments = instruments
         self._territory = territory
         self._journal = journal
         self._live: dict[Claim, None] = {}
+        self.orphans = 0
         self._closing = 0
         self._in_use = 0
         #: The claims that have a listener: registered ones and those being closed.
@@ -57,6 +62,11 @@ class Claims:
 
     def __len__(self) -> int:
         return len(self._live)
+
+    @property
+    def backlog(self) -> int:
+        """How many no session has: listeners to be closed, and POSTs without a reply."""
+        return len(self._live) - self._in_use
 
     @property
     def left(self) -> tuple[Claim, ...]:
@@ -88,13 +98,14 @@ class Claims:
         """A claim on a listener that is wanted."""
         return self._enter(Claim(request, route))
 
-    def reclaim(self, route: str, request: SessionRequest, listener: Listener) -> Claim:
+    def reclaim(self, route: str, request: SessionRequest, listener: Listener, origin: Origin) -> Claim:
         """A claim on a listener that is listed, ours, and nobody's: it is to be closed."""
         # Its port, if we chose it, may be another session's by now: this claim doesn't answer for that.
         request = attrs.evolve(request, listen_host=None)
-        claim = Claim(request, route, ListenerState.CLOSING, listener=listener)
+        claim = Claim(request, route, ListenerState.CLOSING, listener=listener, origin=origin)
         claim.answered.set()
         self._enter(claim)
+        self._note_orphan(claim)
         if self._journal is not None:
             claim.row = self._journal.new_id()
             self._write(claim)
@@ -112,8 +123,10 @@ class Claims:
         self._territory.occupy(claim.request)
         claim.row = self._renumbered(row).id
         self._enter(claim)
+        claim.origin = "earlier run"
         if claim.listener is not None:
             self.hold(claim, claim.listener)
+            self._note_orphan(claim)
         self._write(claim)
         return claim
 
@@ -162,6 +175,9 @@ class Claims:
         claim.apply(event)
         self._count(before, -1)
         self._count(claim.state, 1)
+        if event is ListenerEvent.FOUND:
+            claim.origin = claim.origin or "lost reply"
+            self._note_orphan(claim)
         if claim.settled.is_set():
             self._end(claim, before)
         elif before is not ListenerState.INTENT:
@@ -196,9 +212,22 @@ class Claims:
         self._in_use += change * (state in _IN_USE)
         self._closing += change * (state is ListenerState.CLOSING)
 
+    def _note_orphan(self, claim: Claim) -> None:
+        self.orphans += 1
+        if self._instruments is not None and claim.origin is not None and claim.listener is not None:
+            self._instruments(OrphanFound(claim.origin, claim.route, claim.listener.key))
+
+    def _settle_orphan(self, claim: Claim, origin: Origin) -> None:
+        self.orphans -= 1
+        if self._instruments is not None and claim.listener is not None:
+            outcome: Literal["confirmed", "left"] = "left" if claim.state is ListenerState.LEFT else "confirmed"
+            self._instruments(OrphanSettled(origin, claim.route, claim.listener.key, outcome))
+
     def _end(self, claim: Claim, before: ListenerState) -> None:
         is_left = claim.state is ListenerState.LEFT
         del self._live[claim]
+        if claim.origin is not None and before is ListenerState.CLOSING:
+            self._settle_orphan(claim, claim.origin)
         if claim.listener is not None and self._held.get(claim.listener.key) is claim:
             del self._held[claim.listener.key]
             self.past.changed(claim.listener.key, trio.current_time())

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import errno
 
-__all__ = ["DESCRIPTORS_REMEDY", "descriptor_limits", "out_of_descriptors", "raise_descriptor_limit", "why_no_socket"]
+__all__ = [
+    "DESCRIPTORS_REMEDY",
+    "descriptor_limit",
+    "descriptor_limits",
+    "out_of_descriptors",
+    "raise_descriptor_limit",
+    "why_no_socket",
+]
 
 _NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 #: What macOS lets a process have; it says that there is no hard limit, and refuses that nevertheless.
 _OPEN_MAX = 10240
+#: What is above that says that there is none.
+_NO_LIMIT = 1 << 40
 #: What to do where the limit of this process is too low.
 DESCRIPTORS_REMEDY = "raise it: trio_sessions.raise_descriptor_limit(), ulimit -n, or LimitNOFILE= of systemd"
 _REMEDY_OF_SYSTEM = "the system's limit; Linux has it in fs.file-max"
@@ -40,6 +49,13 @@ def raise_descriptor_limit() -> int | None:
             soft = most
             break
     return None if soft == resource.RLIM_INFINITY else soft
+
+
+def descriptor_limit() -> int | None:
+    """How many files and sockets this process may have open; ``None`` where nobody knows, or there is no limit."""
+    limits = descriptor_limits()
+    # Without a limit it is a negative number, or one that no process comes near.
+    return None if limits is None or not 0 <= limits[0] < _NO_LIMIT else limits[0]
 
 
 def why_no_socket(error: OSError) -> str:

@@ -24,6 +24,7 @@ from trio_sessions._errors import (
     SessionsError,
     StatusError,
 )
+from trio_sessions._instruments import Instruments, guarded
 from trio_sessions._model import (
     Balances,
     Channels,
@@ -107,6 +108,7 @@ class Hoprd:
         max_connections: at most so many at a time, of which calls that open sessions have three quarters; those of
             them that wait for longer than a second do not count, up to 16 times as many. Not for a ``transport`` of
             your own.
+        instruments: hear of each call; see :class:`Instruments`.
 
     Raises:
         InvalidInputError: the URL, the token or the time-out breaks a rule.
@@ -120,11 +122,19 @@ class Hoprd:
         timeout: float = 10.0,
         transport: httpx.AsyncBaseTransport | None = None,
         max_connections: int = 512,
+        instruments: Instruments | None = None,
     ) -> None:
         # Here, since httpx takes as long to import as all the rest: who only imports the library need not wait for it.
         from trio_sessions._rest_edge import Edge  # noqa: PLC0415
 
-        self._edge = Edge(url, token=token, timeout=timeout, transport=transport, max_connections=max_connections)
+        self._edge = Edge(
+            url,
+            token=token,
+            timeout=timeout,
+            transport=transport,
+            max_connections=max_connections,
+            instruments=guarded(instruments),
+        )
         self._dialects = Dialects(lambda: probe(self._edge))
         self._readers: dict[Protocol, ListenersReader] = {"udp": ListenersReader("udp"), "tcp": ListenersReader("tcp")}
 

@@ -28,6 +28,7 @@ from trio_sessions._errors import (
 )
 from trio_sessions._hoprd import Hoprd
 from trio_sessions._hurry import Hurry
+from trio_sessions._instruments import Instruments
 from trio_sessions._journal import Journal
 from trio_sessions._limit import Limit
 from trio_sessions._listeners import Claim, ListenerEvent, ListenerState
@@ -82,6 +83,7 @@ class Janitor:
         close_timeout: float,
         on_doubt: Callable[[], None],
         rng: random.Random,
+        instruments: Instruments | None = None,
     ) -> None:
         self._hoprd = hoprd
         self._lookup = lookup
@@ -90,7 +92,7 @@ class Janitor:
         #: Called when it should be looked soon whether the sessions' listeners are still there.
         self._on_doubt = on_doubt
         self._rng = rng
-        self._claims = Claims(territory, journal)
+        self._claims = Claims(territory, journal, instruments)
         self._hurry = Hurry()
         self._closer = Closer(
             hoprd,
@@ -170,6 +172,11 @@ class Janitor:
         self._finish.set()
 
     @property
+    def claims(self) -> Claims:
+        """All that is, or may be, ours at the node; for others to count alone."""
+        return self._claims
+
+    @property
     def left(self) -> tuple[Claim, ...]:
         """What could not be settled: known listeners, and POSTs whose outcome stayed unknown."""
         return self._claims.left
@@ -227,7 +234,7 @@ class Janitor:
                 ghost.route,
                 extra=about(route=ghost.route, listener=ghost.listener.key),
             )
-            again = self._claims.reclaim(ghost.route, ghost.request, ghost.listener)
+            again = self._claims.reclaim(ghost.route, ghost.request, ghost.listener, "vanished")
             self._start(self._close_refused, again)
         past.forget_before(listing.started_at - MEMORY)
         for orphan in self._sweeper.reclaim(listing):

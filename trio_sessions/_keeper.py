@@ -75,13 +75,13 @@ class Keeper:
         "_delisted",
         "_draining",
         "_ending",
-        "_failure",
         "_link",
         "_over",
         "_reachable",
         "_ready",
         "_record",
         "_refused",
+        "failure",
         "is_left",
     )
 
@@ -102,7 +102,8 @@ class Keeper:
         self._delisted = False
         #: Whether the listener may still be at the node after the end.
         self.is_left = False
-        self._failure: SessionsError | None = None
+        #: Why it could not be opened, or crashed.
+        self.failure: SessionsError | None = None
         #: Set when the session is open, or will never be.
         self._ready = Latch()
         self._over = Latch()
@@ -209,12 +210,12 @@ class Keeper:
             SessionOpenError: it could not be opened.
         """
         await self._ready.wait()
-        if self._failure is not None:
-            retry_in, advice = self._around.gate.retry_in(self.route.key), advise(self._failure)
-            detail, attempts = f"could not be opened: {self._failure}", self._record.attempts
+        if self.failure is not None:
+            retry_in, advice = self._around.gate.retry_in(self.route.key), advise(self.failure)
+            detail, attempts = f"could not be opened: {self.failure}", self._record.attempts
             # An error object for each waiter: a shared one would collect the tracebacks of all.
             error = SessionOpenError(str(self.route), detail, attempts=attempts, retry_in=retry_in, advice=advice)
-            raise error from self._failure
+            raise error from self.failure
 
     async def wait_over(self) -> None:
         """Wait until the session is over and its listener settled."""
@@ -228,7 +229,7 @@ class Keeper:
         try:
             await self._live(*await self._open())
         except SessionsError as error:
-            self._failure = error
+            self.failure = error
         except Exception as error:  # noqa: BLE001 - siblings live on
             self._crashed(error)
         finally:
@@ -238,8 +239,8 @@ class Keeper:
         if isinstance(error, BaseExceptionGroup):
             error = leaf(error)
         _log.error("session via %s crashed", self._record.route, exc_info=error, extra=self._record.about(error))
-        self._failure = SessionEndedError(str(self._record.route), EndReason.CRASHED.value)
-        self._failure.__cause__ = error
+        self.failure = SessionEndedError(str(self._record.route), EndReason.CRASHED.value)
+        self.failure.__cause__ = error
         self.tell(EndReason.CRASHED)
         self._stop_listening()
 
@@ -399,10 +400,10 @@ class Keeper:
 
     def _conclude(self) -> None:
         """The last thing that the task does, whatever happened."""
-        self.tell(EndReason.STOPPED if self._failure is None else EndReason.OPEN_FAILED)
+        self.tell(EndReason.STOPPED if self.failure is None else EndReason.OPEN_FAILED)
         if self._record.state is State.OPENING:
             self._record.reason = self.reason
-            self._apply(Event.OPEN_FAILED if self._failure is not None else Event.END)
+            self._apply(Event.OPEN_FAILED if self.failure is not None else Event.END)
         self._ready.set()
         self._over.set()
 

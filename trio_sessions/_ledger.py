@@ -7,9 +7,11 @@ messages are pending, so the books balance at any moment.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
+
+from trio_sessions._instruments import BatchSettled, Instruments
 
 __all__ = ["Entry", "Ledger", "Messages"]
 
@@ -60,10 +62,19 @@ class Entry:
     relayer: str
     count: int
     _accounts: tuple[_Account, ...]
+    _instruments: Instruments | None = None
     _settled: bool = attrs.field(default=False, init=False)
 
-    def settle(self, *, answered: int = 0, unanswered: int = 0, undelivered: int = 0, reason: str = "") -> None:
-        """Account for all messages of the batch.
+    def settle(
+        self,
+        *,
+        answered: int = 0,
+        unanswered: int = 0,
+        undelivered: int = 0,
+        reason: str = "",
+        rtts: Sequence[float] = (),
+    ) -> None:
+        """Account for all messages of the batch; ``rtts`` are those of the answered ones.
 
         Raises:
             RuntimeError: settled before, or the numbers do not add up to the batch: a bug of ours, never hidden.
@@ -79,6 +90,8 @@ class Entry:
             account.unanswered += unanswered
             if undelivered:
                 account.undelivered[reason] += undelivered
+        if self._instruments is not None:
+            self._instruments(BatchSettled(self.relayer, answered, unanswered, undelivered, reason, tuple(rtts)))
 
     @property
     def settled(self) -> bool:
@@ -89,7 +102,8 @@ class Entry:
 class Ledger:
     """The books of one pool, by relayer (or, for sessions by hops, by route) and in total."""
 
-    def __init__(self) -> None:
+    def __init__(self, instruments: Instruments | None = None) -> None:
+        self._instruments = instruments
         self._total = _Account()
         #: By the relayer in lower case: its name as first given, and its account.
         self._by_relayer: dict[str, tuple[str, _Account]] = {}
@@ -102,7 +116,7 @@ class Ledger:
         account, total = self._by_relayer[key][1], self._total
         account.accepted += count
         total.accepted += count
-        return Entry(relayer, count, (total, account))
+        return Entry(relayer, count, (total, account), self._instruments)
 
     def total(self) -> Messages:
         """The count of all messages."""

@@ -19,6 +19,7 @@ from math import inf
 import attrs
 
 from trio_sessions._errors import SessionsError
+from trio_sessions._instruments import Origin
 from trio_sessions._latch import Latch
 from trio_sessions._lifecycle import IllegalTransitionError
 from trio_sessions._listing import Listing
@@ -119,6 +120,7 @@ class Claim:
         delisted: the listener answers, but the node does not list it any more (contract §3.2).
         refused: what the reply to the POST named, and we could not use.
         is_ambiguous: there was a moment when its listener could not be told from a stranger's.
+        origin: where an orphan of ours comes from; ``None`` while it is, or was, a session's.
         row: its number in the journal, once it is written there.
         answered: set when the POST's outcome is known, or known to be unknown.
         settled: set when the state is GONE or LEFT.
@@ -138,6 +140,7 @@ class Claim:
     delisted: bool = False
     refused: Listener | None = None
     is_ambiguous: bool = False
+    origin: Origin | None = None
     row: int | None = None
     answered: Latch = attrs.field(factory=Latch)
     settled: Latch = attrs.field(factory=Latch)

@@ -15,6 +15,7 @@ from trio_sessions._batches import BatchOutcome
 from trio_sessions._datagrams import Connect, connect_udp
 from trio_sessions._errors import InvalidInputError, NodeError, PoolStoppedError, StatusError
 from trio_sessions._hoprd import Hoprd
+from trio_sessions._instruments import Instruments, NodePolled, guarded
 from trio_sessions._intake import Intake
 from trio_sessions._journal import InThread
 from trio_sessions._lane import Bounds
@@ -23,8 +24,9 @@ from trio_sessions._lifecycle import EndReason
 from trio_sessions._log_fields import OUTAGE, about
 from trio_sessions._model import Path
 from trio_sessions._namespaces import PortRange
+from trio_sessions._open_pool import open_pool
 from trio_sessions._options import PoolOptions, duration, whole
-from trio_sessions._pool import SessionPool, open_pool
+from trio_sessions._pool import SessionPool
 from trio_sessions._repeats import Repeats
 from trio_sessions._report import PoolReport
 from trio_sessions._session import MAX_BATCH, Session, check_count
@@ -80,7 +82,8 @@ class Node:
     """Relays batches through the relayers of one hoprd node, for as long as :meth:`run` runs.
 
     A relayer is used while our node has an open outgoing channel to it. Destinations are chosen as the pool's options
-    say. A node that isn't up is waited for.
+    say. A node that isn't up is waited for. ``instruments`` hear of the node and its pool; of the calls they hear when
+    the client has them, too.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Node:
         rng: random.Random | None = None,
         connect: Connect = connect_udp,
         in_thread: InThread = trio.to_thread.run_sync,
+        instruments: Instruments | None = None,
     ) -> None:
         self._hoprd = hoprd
         self._options = options or NodeOptions()
@@ -100,12 +104,14 @@ class Node:
         self._rng = rng or random.Random()
         self._connect = connect
         self._in_thread = in_thread
+        self._instruments = guarded(instruments)
         self._pool: SessionPool | None = None
         self._intake: Intake | None = None
         self._polling = trio.CancelScope()
         self._draining = trio.CancelScope()
         self._started = False
         self._stopped_at: float | None = None
+        self._was_up = False
         self._healthy: bool | None = None
         self._repeats = Repeats()
         #: By lower-case address, as the node prints it.
@@ -136,7 +142,12 @@ class Node:
             # Around the pool, so that batches which nobody waits for live to be counted when the pool has ended.
             try:
                 async with open_pool(
-                    self._hoprd, self._pool_options, rng=self._rng, connect=self._connect, in_thread=self._in_thread
+                    self._hoprd,
+                    self._pool_options,
+                    rng=self._rng,
+                    connect=self._connect,
+                    in_thread=self._in_thread,
+                    instruments=self._instruments,
                 ) as pool:
                     self._pool = pool
                     bounds = Bounds(self._options.intake, self._options.intake_total)
@@ -214,6 +225,15 @@ class Node:
         return None if dialect is None else str(dialect.name)
 
     @property
+    def unready(self) -> str:
+        """Why it takes no messages now, in a few words; empty when it does."""
+        if self._stopped_at is not None or (self._pool is not None and self._pool.stopped):
+            return "stopping, or stopped"
+        if self._pool is None or not self._was_up:
+            return "waiting for the node" if self._started else "not started"
+        return "the node does not answer" if self._healthy is None else ""
+
+    @property
     def pool(self) -> SessionPool:
         """The pool, once :meth:`run` has begun.
 
@@ -285,6 +305,7 @@ class Node:
                 problem = error
             else:
                 return
+            self._tell()
             self._complain("waiting for the node: %s", problem)
             await trio.sleep(backoff.next())
 
@@ -296,6 +317,7 @@ class Node:
             except NodeError as error:
                 # What was known before goes on to hold: an outage of the node is not one of its peers.
                 self._healthy = None
+                self._tell()
                 self._complain("the node does not answer: %s", error)
 
     def _complain(self, text: str, error: NodeError) -> None:
@@ -318,9 +340,16 @@ class Node:
             usable = [peer.address for peer in peers]
             wanted = self._pool_options.destinations or None
         allowed = None if wanted is None else {address.lower() for address in wanted}
+        self._was_up = True
         self._healthy = healthy
         self._relayers = {a.lower(): a for a in usable if allowed is None or a.lower() in allowed}
         self._connected = frozenset(peer.address.lower() for peer in peers)
         self.pool.set_connected(peer.address for peer in peers)
         if self._intake is not None:
             self._intake.forget_idle(self._relayers)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._instruments is not None:
+            url, relayers, connected = self._hoprd.url, len(self._relayers), len(self._connected)
+            self._instruments(NodePolled(url, self._healthy, relayers, connected))

@@ -4,39 +4,39 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections import Counter
+from collections.abc import Iterable
 from math import inf
 
 import trio
 
 from trio_sessions._address import check_address
-from trio_sessions._datagrams import Connect, DatagramSocket, connect_udp
-from trio_sessions._descriptors import out_of_descriptors
+from trio_sessions._datagrams import Connect, DatagramSocket
+from trio_sessions._descriptors import descriptor_limit, out_of_descriptors
 from trio_sessions._destinations import Destinations
 from trio_sessions._errors import NodeError, PoolStoppedError
 from trio_sessions._gate import Gate
 from trio_sessions._histogram import Histogram
 from trio_sessions._hoprd import Hoprd
-from trio_sessions._instance import hold_address
+from trio_sessions._instruments import Instruments
 from trio_sessions._janitor import Janitor
-from trio_sessions._journal import InThread, Journal, open_journal
+from trio_sessions._journal import Journal
 from trio_sessions._keeper import Keeper, Surroundings
-from trio_sessions._leaf import open_leaf_nursery
 from trio_sessions._ledger import Ledger
-from trio_sessions._lifecycle import ENDED, USABLE, EndReason, Event
+from trio_sessions._lifecycle import ENDED, USABLE, EndReason, Event, State
 from trio_sessions._listing import Listing, Lookup
 from trio_sessions._log_fields import about
 from trio_sessions._model import Listener, SessionRequest
-from trio_sessions._namespaces import DedicatedAddress, derive_address, node_key
 from trio_sessions._options import PoolOptions
 from trio_sessions._record import SessionInfo
-from trio_sessions._report import QUANTILES, LeftListener, PoolReport, SessionCounts
+from trio_sessions._report import QUANTILES, LeftListener, PoolReport
 from trio_sessions._route import Route
 from trio_sessions._session import Session
+from trio_sessions._statistics import PoolStatistics
+from trio_sessions._tally import Tally
 from trio_sessions._territory import Territory
 
-__all__ = ["SessionPool", "open_pool"]
+__all__ = ["SessionPool"]
 
 _log = logging.getLogger("trio_sessions.pool")
 
@@ -44,62 +44,6 @@ _log = logging.getLogger("trio_sessions.pool")
 _SECOND_LOOK = 1.0
 #: Calls at a time that keep listeners from their idle end.
 _MAX_TOUCHES = 8
-
-
-@asynccontextmanager
-async def open_pool(
-    hoprd: Hoprd,
-    options: PoolOptions | None = None,
-    *,
-    rng: random.Random | None = None,
-    connect: Connect = connect_udp,
-    in_thread: InThread = trio.to_thread.run_sync,
-) -> AsyncIterator[SessionPool]:
-    """A running :class:`SessionPool`, as an async context manager.
-
-    Leaving the block stops the pool, if :meth:`SessionPool.stop` was not called before, and waits until every
-    session is over and every listener is gone, at most ``options.stop_timeout`` seconds, also when cancelled.
-    Exceptions of the block come out as they are, never in a group.
-
-    Args:
-        hoprd: an open client; it must stay open until the block is left.
-        options: see :class:`PoolOptions`.
-        rng: the source of all jitter and random choices.
-        connect: makes the sessions' sockets; another one stands in for the kernel's in tests.
-        in_thread: runs the journal's work with its file; another one stands in for threads under a virtual clock.
-
-    Raises:
-        InstanceInUseError: another process has the dedicated address, or the journal.
-        JournalError: the journal cannot be used.
-        InvalidInputError: the journal's path is no place for a file, or this machine has no such address.
-    """
-    options = options or PoolOptions()
-    rng = rng or random.Random()
-    async with _own_grounds(hoprd, options, rng, in_thread) as (territory, journal):
-        pool = SessionPool(hoprd, options, territory=territory, journal=journal, rng=rng, connect=connect)
-        async with open_leaf_nursery() as nursery:
-            await nursery.start(pool._run)
-            try:
-                yield pool
-            finally:
-                pool.stop()
-
-
-@asynccontextmanager
-async def _own_grounds(
-    hoprd: Hoprd, options: PoolOptions, rng: random.Random, in_thread: InThread
-) -> AsyncIterator[tuple[Territory, Journal | None]]:
-    """What belongs to this instance alone, for as long as the block lasts."""
-    node = node_key(hoprd.url)
-    own_address = None
-    async with AsyncExitStack() as stack:
-        if isinstance(options.namespace, DedicatedAddress):
-            own_address = options.namespace.ip or derive_address(node, options.instance)
-            stack.enter_context(hold_address(own_address))
-        journal = None
-        if options.journal is not None:
-            journal = await stack.enter_async_context(open_journal(options.journal, node, in_thread))
-        yield Territory(options.namespace, own_address, rng), journal
 
 
 class SessionPool:
@@ -114,9 +58,11 @@ class SessionPool:
         journal: Journal | None,
         rng: random.Random,
         connect: Connect,
+        instruments: Instruments | None,
     ) -> None:
         self._hoprd = hoprd
         self._options = options
+        self._territory = territory
         self._started_at = trio.current_time()
         self._stopped_at: float | None = None
         self._stop_asked_at = inf
@@ -136,11 +82,13 @@ class SessionPool:
             close_timeout=options.close_timeout,
             on_doubt=self._compare_soon,
             rng=rng,
+            instruments=instruments,
         )
         self._connect_udp = connect
         self._doubt = trio.Event()
         self._touches = trio.CapacityLimiter(_MAX_TOUCHES)
-        self._ledger = Ledger()
+        self._ledger = Ledger(instruments)
+        self._tally = Tally(instruments)
         self._rtt = Histogram()
         self._destinations = Destinations(hoprd, options.destinations, rng)
         self._gate = Gate(self._is_up, opens_per_second=options.opens_per_second, rng=rng)
@@ -166,7 +114,6 @@ class SessionPool:
         self._keepers: dict[Keeper, None] = {}
         #: What the user said of relayers, by address in lower case.
         self._reachable: dict[str, bool] = {}
-        self._opened = self._closed = self._lost = self._failed = 0
 
     # -- what users call
 
@@ -191,17 +138,11 @@ class SessionPool:
             PoolStoppedError: the pool has stopped, or stops meanwhile.
         """
         route = Route.of(relayer, destination, hops)
-        while True:
-            # Who is cancelled hears of that, and not of the stop that the same cancel may have brought.
-            await trio.lowlevel.checkpoint_if_cancelled()
-            self._check_running(route)
-            keeper = self._current.get(route.key) or self._start(route)
-            await keeper.wait_ready()
-            if keeper.usable:
-                session = Session(keeper, self._ledger, self._rtt)
-                session._check_destination(destination)
-                return session
-            # It opened and ended before we were scheduled: that answers nobody's demand.
+        with self._tally.demand(route):
+            keeper = await self._usable(route)
+        session = Session(keeper, self._ledger, self._rtt)
+        session._check_destination(destination)
+        return session
 
     def sessions(self) -> tuple[SessionInfo, ...]:
         """Snapshots of all sessions that are not over."""
@@ -261,7 +202,7 @@ class SessionPool:
         end = trio.current_time() if self._ended_at is None else self._ended_at
         quantiles = {f"p{str(q * 100).removesuffix('.0')}".replace(".", ""): self._rtt.quantile(q) for q in QUANTILES}
         return PoolReport(
-            sessions=SessionCounts(self._opened, self._closed, self._lost, self._failed),
+            sessions=self._tally.sessions,
             left=tuple(
                 LeftListener(
                     None if claim.listener is None else str(claim.listener.key),
@@ -277,6 +218,23 @@ class SessionPool:
             duration=end - self._started_at,
             stop_duration=None if self._stopped_at is None else end - self._stopped_at,
             open_sessions=len(self._keepers),
+        )
+
+    def statistics(self) -> PoolStatistics:
+        """How the pool stands now, in numbers: much cheaper than :attr:`report`, and of any thread."""
+        # At once, as far as other threads can tell.
+        states = Counter(keeper.state for keeper in tuple(self._keepers))
+        claims = self._janitor.claims
+        limits = [limit for limit in (self._territory.room, descriptor_limit()) if limit is not None]
+        return PoolStatistics(
+            sessions={state: states[state] for state in State if state not in ENDED},
+            limit=min(limits, default=None),
+            demands_waiting=self._tally.waiting,
+            janitor_backlog=claims.backlog,
+            orphans=claims.orphans,
+            left=len(claims.left),
+            messages_pending=self._ledger.total().pending,
+            stopped=self.stopped,
         )
 
     # -- the tasks
@@ -374,11 +332,24 @@ class SessionPool:
     def _listening(self) -> dict[Keeper, Listener]:
         return {keeper: keeper.listener for keeper in self._keepers if keeper.usable and keeper.listener is not None}
 
+    async def _usable(self, route: Route) -> Keeper:
+        """The route's session, once it can be used."""
+        while True:
+            # Who is cancelled hears of that, and not of the stop that the same cancel may have brought.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._check_running(route)
+            keeper = self._current.get(route.key) or self._start(route)
+            await keeper.wait_ready()
+            if keeper.usable:
+                return keeper
+            # It opened and ended before we were scheduled: that answers nobody's demand.
+
     def _start(self, route: Route) -> Keeper:
         assert self._nursery is not None
         keeper = Keeper(route, self._around, reachable=self._is_reachable(route.relayer))
         self._current[route.key] = keeper
         self._keepers[keeper] = None
+        self._tally.asked(keeper)
         self._nursery.start_soon(keeper.run)
         return keeper
 
@@ -392,10 +363,7 @@ class SessionPool:
 
     def _session_event(self, keeper: Keeper, event: Event) -> None:
         """Called by a session's task after each event of its life."""
-        self._opened += event is Event.OPENED
-        self._closed += event is Event.SETTLED and not keeper.is_left
-        self._lost += event is Event.LISTENER_GONE
-        self._failed += event is Event.OPEN_FAILED
+        self._tally.event(keeper, event)
         key = keeper.route.key
         if keeper.state not in USABLE and self._current.get(key) is keeper:
             del self._current[key]

@@ -24,6 +24,9 @@ class Ports:
         #: A heap of (until when, port).
         self._resting: list[tuple[float, int]] = []
 
+    def __len__(self) -> int:
+        return len(self._range)
+
     def __contains__(self, port: int) -> bool:
         return port in self._range
 

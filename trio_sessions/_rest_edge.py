@@ -19,6 +19,7 @@ from trio_sessions._errors import (
     NodeTimeoutError,
     NodeUnavailableError,
 )
+from trio_sessions._instruments import CallEnded, Instruments
 from trio_sessions._log_fields import about
 from trio_sessions._replies import Misshapen, daemon_error, decode_json
 from trio_sessions._rest_errors import (
@@ -28,7 +29,7 @@ from trio_sessions._rest_errors import (
     strip_secrets,
     transport_error,
 )
-from trio_sessions._rest_requests import ANY, API, JSON
+from trio_sessions._rest_requests import ANY, API, JSON, route_of
 from trio_sessions._transport import Progress, Transport
 from trio_sessions._transport_wire import check_fields, write
 
@@ -83,6 +84,7 @@ class Edge:
         timeout: float,
         transport: httpx.AsyncBaseTransport | None,
         max_connections: int,
+        instruments: Instruments | None = None,
     ) -> None:
         self.url = _check_url(url)
         self.timeout = _check_timeout(timeout)
@@ -95,6 +97,7 @@ class Edge:
             raise InvalidInputError("max_connections", max_connections, "must be 1 or more")
         self._given = transport
         self._max_connections = max_connections
+        self._instruments = instruments
         self._transport: httpx.AsyncBaseTransport | None = None
 
     async def open(self) -> None:
@@ -170,8 +173,11 @@ class Edge:
                     )
                     reply = await _exchange(transport, request, method, path)
                 seconds = trio.current_time() - began
-                fields = about(method=method, path=path, status=reply.status, seconds=seconds)
-                _log.debug("%s %s: %d in %.4f s", method, path, reply.status, seconds, extra=fields)
+                if _log.isEnabledFor(logging.DEBUG):
+                    fields = about(method=method, path=path, status=reply.status, seconds=seconds)
+                    _log.debug("%s %s: %d in %.4f s", method, path, reply.status, seconds, extra=fields)
+                if self._instruments is not None:
+                    self._tell(self._instruments, method, path, began, status=reply.status)
                 return reply
             # Only our own deadline leads here: the scope lets every other cancellation pass.
             if progress.unsent:
@@ -181,10 +187,29 @@ class Edge:
         except _FAILURES as failure:
             error = transport_error(method, path, failure, self.clean)
             cause = failure if strip_secrets(failure, self._hidden) else None
+        except (NodeError, trio.Cancelled) as over:
+            if self._instruments is not None:
+                self._tell(self._instruments, method, path, began, error=over)
+            raise
+        if self._instruments is not None:
+            self._tell(self._instruments, method, path, began, error=error)
         seconds = trio.current_time() - began
         fields = about(error=error, method=method, path=path, seconds=seconds)
         _log.debug("%s in %.4f s", error, seconds, extra=fields)
         raise error from cause
+
+    def _tell(
+        self,
+        instruments: Instruments,
+        method: str,
+        path: str,
+        began: float,
+        *,
+        status: int | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        name = None if error is None else type(error).__name__
+        instruments(CallEnded(method, route_of(path), status, name, trio.current_time() - began))
 
     def error(self, reply: Reply) -> NodeError:
         """The error that a reply of an unexpected status stands for."""

@@ -41,6 +41,7 @@ __all__ = [
     "explicit_path",
     "is_pinned",
     "listener_path",
+    "route_of",
     "session_call",
     "sessions_path",
 ]
@@ -180,6 +181,17 @@ def config_path(session_id: str) -> str:
     if not 0 < len(session_id) <= _LONGEST_ID or not printable or not session_id.strip("."):
         raise InvalidInputError("session id", session_id, "not an id of the node", "take it from Listener.clients")
     return f"{API}/session/config/{quote(session_id, safe='')}"
+
+
+def route_of(path: str) -> str:
+    """``path`` without what differs from session to session: ``/session/udp/{ip}/{port}``, and a few others."""
+    below = path.removeprefix(API)
+    parts = below.split("/")
+    if parts[1] != "session" or len(parts) == 3:
+        return below
+    if parts[2] == "config":
+        return "/session/config/{id}"
+    return below if len(parts) == 4 else f"/session/{parts[2]}/{{ip}}/{{port}}"
 
 
 def _to_json(value: object) -> bytes:

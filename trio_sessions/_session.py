@@ -199,7 +199,13 @@ class Session:
         answered = len(batch.rtts)
         undelivered = batch.size - batch.sent
         reason = self._reason() if undelivered else ""
-        entry.settle(answered=answered, unanswered=batch.sent - answered, undelivered=undelivered, reason=reason)
+        entry.settle(
+            answered=answered,
+            unanswered=batch.sent - answered,
+            undelivered=undelivered,
+            reason=reason,
+            rtts=batch.rtts,
+        )
         self._rtt.add_all(batch.rtts)
 
     def _reason(self) -> str:

@@ -92,7 +92,8 @@ class Sweeper:
                 and not self._claims.past.knows(listener, listing)
                 and not any(fits(claim, listener) for claim in expected)
             ):
-                orphan = self._claims.reclaim(f"an earlier run, {key}", _request_like(listener), listener)
+                route, request = f"an earlier run, {key}", _request_like(listener)
+                orphan = self._claims.reclaim(route, request, listener, "own address")
                 self._claims.hold(orphan, listener)
                 reclaimed.append(orphan)
         if reclaimed:

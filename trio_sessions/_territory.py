@@ -38,6 +38,11 @@ class Territory:
             self._ports = Ports(namespace.first, namespace.last, rng)
             self._quarantine = MEMORY
 
+    @property
+    def room(self) -> int | None:
+        """How many listeners there can be at one time; ``None``: as many as the node has ports for."""
+        return None if self._ports is None else len(self._ports)
+
     def is_ours(self, key: ListenerKey) -> bool:
         """Whether a listener there can be nobody else's."""
         return self.own_address is not None and key.ip == self.own_address

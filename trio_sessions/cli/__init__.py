@@ -8,7 +8,7 @@ import sys
 __all__ = ["main"]
 
 #: What the extra ``cli`` brings.
-_EXTRA = ("click", "hypercorn", "rich")
+_EXTRA = ("click", "hypercorn", "prometheus_client", "rich")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import attrs
 from trio_sessions._address import same_address
 from trio_sessions._errors import InvalidInputError
 from trio_sessions._namespaces import DedicatedAddress, Namespace, PortRange, Shared
+from trio_sessions.cli._listen import ListenAddress
 
 __all__ = ["SIMULATED_RELAYERS", "Plan"]
 
@@ -37,6 +38,8 @@ class Plan:
         instance: of several at one node.
         journal: the file; ``None``: one in the state folder where the namespace needs one, unless ``no_journal``.
         connect_host: where the listeners are reached, if not where the node says.
+        metrics: where they are served; ``None``: nowhere.
+        relayer_label: give metrics the relayers' names.
 
     Raises:
         InvalidInputError: options that exclude each other.
@@ -58,6 +61,8 @@ class Plan:
     journal: str | None = None
     no_journal: bool = False
     connect_host: str | None = None
+    metrics: ListenAddress | None = None
+    relayer_label: bool = False
 
     def __attrs_post_init__(self) -> None:
         wanted = self.relayers if isinstance(self.relayers, int) else len(self.relayers or ())

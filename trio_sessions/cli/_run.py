@@ -9,6 +9,7 @@ import click
 
 from trio_sessions._errors import InvalidInputError
 from trio_sessions._namespaces import check_instance, parse_namespace
+from trio_sessions.cli._listen import parse_listen
 from trio_sessions.cli._logs import LogOptions, log_options, view_option
 from trio_sessions.cli._params import AddressType, CheckedType, NumberType, RelayersType, WholeType
 from trio_sessions.cli._plan import Plan
@@ -112,6 +113,13 @@ _SECONDS = "seconds"
 @click.option("--no-journal", is_flag=True, help="Remember nothing.")
 @click.option(
     "--connect-host", metavar="IP", help="Where listeners are reached, if not where the node says: containers."
+)
+@click.option(
+    "--metrics",
+    type=CheckedType("metrics", parse_listen),
+    metavar="[HOST:]PORT",
+    help="Serve metrics for Prometheus there, with /healthz and /readyz; without a host on 127.0.0.1, which no other"
+    " machine reaches; port 0 picks a free one.  [default: nowhere]",
 )
 @click.option("--json", "wants_json", is_flag=True, help="Report as one JSON object on stdout.")
 @view_option

@@ -21,6 +21,7 @@ from trio_sessions import (
 from trio_sessions._datagrams import Connect, connect_udp
 from trio_sessions._leaf import open_leaf_nursery
 from trio_sessions.cli._dashboard_model import Heading
+from trio_sessions.cli._metrics import Metrics
 from trio_sessions.cli._plan import SIMULATED_RELAYERS, Plan
 from trio_sessions.cli._progress import show_progress
 from trio_sessions.cli._screen import Screen
@@ -69,7 +70,13 @@ async def relay(plan: Plan, screen: Screen) -> Outcome:
     with receive_signals() as signals:
         if plan.url is None:
             return await _simulated(plan, screen, signals)
-        return await Run(plan, screen, Hoprd(plan.url, token=plan.token)).until_over(signals)
+        return await _run(plan, screen, plan.url, plan.token).until_over(signals)
+
+
+def _run(plan: Plan, screen: Screen, url: str, token: str | None) -> Run:
+    metrics = None if plan.metrics is None else Metrics(plan.metrics, relayer_label=plan.relayer_label)
+    instruments = None if metrics is None else metrics.instruments
+    return Run(plan, screen, Hoprd(url, token=token, instruments=instruments), metrics=metrics)
 
 
 async def _simulated(plan: Plan, screen: Screen, signals: AsyncIterator[int]) -> Outcome:
@@ -82,7 +89,7 @@ async def _simulated(plan: Plan, screen: Screen, signals: AsyncIterator[int]) ->
     simulated = SimulatedNode(config)
     async with open_leaf_nursery() as nursery:
         server = await nursery.start(serve_node, simulated)
-        outcome = await Run(plan, screen, Hoprd(server.url, token=server.token)).until_over(signals)
+        outcome = await _run(plan, screen, server.url, server.token).until_over(signals)
         at_node = len(simulated.listeners())
         nursery.cancel_scope.cancel()
     return attrs.evolve(outcome, at_node=at_node)
@@ -91,10 +98,19 @@ async def _simulated(plan: Plan, screen: Screen, signals: AsyncIterator[int]) ->
 class Run:
     """A run against the node of ``hoprd``, which is opened and closed by it."""
 
-    def __init__(self, plan: Plan, screen: Screen, hoprd: Hoprd, *, connect: Connect = connect_udp) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        screen: Screen,
+        hoprd: Hoprd,
+        *,
+        connect: Connect = connect_udp,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._plan = plan
         self._screen = screen
         self._hoprd = hoprd
+        self._metrics = metrics
         self._node = Node(
             self._hoprd,
             NodeOptions(relayers=plan.named_relayers, hops=plan.hops),
@@ -109,6 +125,7 @@ class Run:
             ),
             rng=random.Random(plan.seed),
             connect=connect,
+            instruments=None if metrics is None else metrics.instruments,
         )
         self._is_up = False
         self._stopping = False
@@ -120,6 +137,9 @@ class Run:
     async def until_over(self, signals: AsyncIterator[int]) -> Outcome:
         """Run until something says stop, and until the stop is over; see :func:`relay`."""
         async with self._hoprd, open_leaf_nursery() as nursery:
+            if self._metrics is not None:
+                # From before the node is up until the stop is over.
+                await self._metrics.serve(self._node, self._screen, nursery)
             async with open_leaf_nursery() as working:
                 # They end with the work, and not before: a signal counts until the stop is over. Each of them waits
                 # before it acts, so that the node's run has begun by then, and there is a pool to report of.

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
-import socket
-import sys
-from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import closing
-from typing import Any
+from functools import partial
 
 import attrs
 import trio
 
+from trio_sessions._asgi import Message, Receive, Send, listen, serve_app, url_of
 from trio_sessions.simulator._config import SimulatorConfig
 from trio_sessions.simulator._http import BODY_LIMIT, ConnectionDies, Reply, Request, Response
 from trio_sessions.simulator._kernel import Kernel
@@ -23,13 +20,6 @@ from trio_sessions.simulator._sockets import SystemKernel
 __all__ = ["ServedNode", "serve_node"]
 
 _LOGGER = logging.getLogger(__name__)
-
-#: Connections that may wait to be accepted: a client may open hundreds at once.
-BACKLOG = 1024
-
-_Message = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[_Message]]
-_Send = Callable[[_Message], Awaitable[None]]
 
 
 @attrs.frozen
@@ -69,8 +59,8 @@ async def serve_node(
         OSError: the address cannot be bound.
     """
     model = node if isinstance(node, SimulatedNode) else SimulatedNode(node)
-    listening = _listen(host, port)
-    url = _url(listening)
+    listening = listen(host, port)
+    url = url_of(listening)
     async with trio.open_nursery() as nursery:
         system = SystemKernel(nursery)
         model.world.start(kernel or system, trio.current_time)
@@ -80,75 +70,19 @@ async def serve_node(
             while True:
                 with trio.CancelScope() as boot, closing(listening):
                     model.world.on_restart = boot.cancel
-                    await _serve_api(model, listening)
+                    # The daemon has neither an idle time-out nor a limit of requests (contract §1.1).
+                    await serve_app(partial(_answer, model), listening, logger=_LOGGER)
                 while model.world.refuses(trio.current_time()):
                     with trio.CancelScope() as outage:
                         model.world.on_restart = outage.cancel
                         await trio.sleep_until(model.world.up_at)
-                listening = _listen(host, int(url.rpartition(":")[2]))
+                listening = listen(host, int(url.rpartition(":")[2]))
         finally:
             model.world.stop()
             system.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """The socket of the API, ready for connections."""
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.bind((host, port))
-        sock.listen(BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _url(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-async def _serve_api(node: SimulatedNode, listening: socket.socket) -> None:
-    """Answer requests that come in at ``listening``; when cancelled, it is closed and every connection dies."""
-    # The one module of the package that needs the extra, and only while it serves.
-    from hypercorn.config import Config, Sockets  # noqa: PLC0415
-    from hypercorn.trio import serve  # noqa: PLC0415
-
-    class OneSocket(Config):
-        """Hands out the socket that is there: it stays ours, however early we are cancelled."""
-
-        def create_sockets(self) -> Sockets:
-            return Sockets(secure_sockets=[], insecure_sockets=[listening], quic_sockets=[])
-
-    config = OneSocket()
-    config.backlog = BACKLOG
-    config.include_server_header = False
-    config.errorlog = _LOGGER
-    config.accesslog = None
-    config.graceful_timeout = 0
-    # The daemon has neither an idle time-out nor a limit of requests (contract §1.1).
-    config.keep_alive_timeout = math.inf
-    config.keep_alive_max_requests = sys.maxsize
-
-    async def app(scope: _Message, receive: _Receive, send: _Send) -> None:
-        if scope["type"] == "lifespan":
-            await _follow_lifespan(receive, send)
-        else:
-            await _answer(node, scope, receive, send)
-
-    await serve(app, config, mode="asgi")  # type: ignore[arg-type]
-
-
-async def _follow_lifespan(receive: _Receive, send: _Send) -> None:
-    """The part of ASGI that there is nothing to do for."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-
-
-async def _answer(node: SimulatedNode, scope: _Message, receive: _Receive, send: _Send) -> None:
+async def _answer(node: SimulatedNode, scope: Message, receive: Receive, send: Send) -> None:
     """One request; dropped when its client disconnects, as the daemon does it (contract §3.3)."""
     body = await _read_body(receive)
     if body is None:
@@ -171,7 +105,7 @@ async def _answer(node: SimulatedNode, scope: _Message, receive: _Receive, send:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
 
 
-async def _read_body(receive: _Receive) -> bytes | None:
+async def _read_body(receive: Receive) -> bytes | None:
     """The body, as far as anybody looks at it; ``None`` when the client has gone."""
     body = bytearray()
     while True:
@@ -184,7 +118,7 @@ async def _read_body(receive: _Receive) -> bytes | None:
             return bytes(body)
 
 
-async def _perform_while_connected(node: SimulatedNode, request: Request, receive: _Receive) -> Reply | None:
+async def _perform_while_connected(node: SimulatedNode, request: Request, receive: Receive) -> Reply | None:
     """The model's reply, or ``None`` when the client goes before it comes."""
     steps = node.handle(request, trio.current_time())
     begun = begin(steps)
