@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from math import inf
 
 import trio
@@ -16,18 +16,17 @@ from trio_sessions._descriptors import out_of_descriptors
 from trio_sessions._destinations import Destinations
 from trio_sessions._errors import NodeError, PoolStoppedError
 from trio_sessions._gate import Gate
+from trio_sessions._grounds import make_request, own_grounds, touch
 from trio_sessions._histogram import Histogram
 from trio_sessions._hoprd import Hoprd
-from trio_sessions._instance import hold_address
 from trio_sessions._janitor import Janitor
-from trio_sessions._journal import InThread, Journal, open_journal
+from trio_sessions._journal import InThread, Journal
 from trio_sessions._keeper import Keeper, Surroundings
 from trio_sessions._leaf import open_leaf_nursery
 from trio_sessions._ledger import Ledger
 from trio_sessions._lifecycle import ENDED, USABLE, EndReason, Event
 from trio_sessions._listing import Listing, Lookup
 from trio_sessions._model import Listener, SessionRequest
-from trio_sessions._namespaces import DedicatedAddress, derive_address, node_key
 from trio_sessions._options import PoolOptions
 from trio_sessions._record import SessionInfo
 from trio_sessions._report import QUANTILES, LeftListener, PoolReport, SessionCounts
@@ -74,7 +73,7 @@ async def open_pool(
     """
     options = options or PoolOptions()
     rng = rng or random.Random()
-    async with _own_grounds(hoprd, options, rng, in_thread) as (territory, journal):
+    async with own_grounds(hoprd, options, rng, in_thread) as (territory, journal):
         pool = SessionPool(hoprd, options, territory=territory, journal=journal, rng=rng, connect=connect)
         async with open_leaf_nursery() as nursery:
             await nursery.start(pool._run)
@@ -82,23 +81,6 @@ async def open_pool(
                 yield pool
             finally:
                 pool.stop()
-
-
-@asynccontextmanager
-async def _own_grounds(
-    hoprd: Hoprd, options: PoolOptions, rng: random.Random, in_thread: InThread
-) -> AsyncIterator[tuple[Territory, Journal | None]]:
-    """What belongs to this instance alone, for as long as the block lasts."""
-    node = node_key(hoprd.url)
-    own_address = None
-    async with AsyncExitStack() as stack:
-        if isinstance(options.namespace, DedicatedAddress):
-            own_address = options.namespace.ip or derive_address(node, options.instance)
-            stack.enter_context(hold_address(own_address))
-        journal = None
-        if options.journal is not None:
-            journal = await stack.enter_async_context(open_journal(options.journal, node, in_thread))
-        yield Territory(options.namespace, own_address, rng), journal
 
 
 class SessionPool:
@@ -400,16 +382,7 @@ class SessionPool:
             self._keepers.pop(keeper, None)
 
     async def _request(self, route: Route) -> SessionRequest:
-        destination = route.destination or await self._destinations.choose(route)
-        options, path = self._options, route.path
-        return SessionRequest(
-            destination=destination,
-            forward=path,
-            back=path,
-            listen_host=options.listen_host,
-            capabilities=options.capabilities,
-            response_buffer=options.response_buffer,
-        )
+        return make_request(self._options, route, route.destination or await self._destinations.choose(route))
 
     def _connect(self, ip: str, port: int) -> DatagramSocket:
         try:
@@ -426,13 +399,10 @@ class SessionPool:
 
     async def _touch(self, listener: Listener) -> None:
         """Reset the listener's idle timer, if the node lets us; otherwise it ends when it ends."""
-        for client in listener.clients:
-            try:
-                async with self._touches:
-                    await self._hoprd.session_config(client)
-            except NodeError as error:
-                # With the balancer off the answer is 404, and the timer is reset all the same (contract §2.5).
-                _log.debug("kept %s alive: %s", listener.key, error)
+        async with self._touches:
+            error = await touch(self._hoprd, listener)
+        if error is not None:
+            _log.debug("kept %s alive: %s", listener.key, error)
 
     def _drain_deadline(self) -> float:
         now = trio.current_time()
