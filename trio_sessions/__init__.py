@@ -53,6 +53,7 @@ from trio_sessions._model import (
 )
 from trio_sessions._namespaces import DedicatedAddress, PortRange, Shared, parse_namespace
 from trio_sessions._node import Node, NodeOptions
+from trio_sessions._open_listener import OpenListener, open_listener
 from trio_sessions._options import PoolOptions
 from trio_sessions._pool import SessionPool, open_pool
 from trio_sessions._record import SessionInfo
@@ -97,6 +98,7 @@ __all__ = [
     "NotAcceptableError",
     "NotFoundError",
     "NotReadyError",
+    "OpenListener",
     "OutcomeUnknownError",
     "Path",
     "Peer",
@@ -124,6 +126,7 @@ __all__ = [
     "TopologyChannel",
     "UnauthorizedError",
     "encode",
+    "open_listener",
     "open_pool",
     "parse_namespace",
     "raise_descriptor_limit",

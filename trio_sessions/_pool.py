@@ -242,15 +242,7 @@ class SessionPool:
         quantiles = {f"p{str(q * 100).removesuffix('.0')}".replace(".", ""): self._rtt.quantile(q) for q in QUANTILES}
         return PoolReport(
             sessions=SessionCounts(self._opened, self._closed, self._lost, self._failed),
-            left=tuple(
-                LeftListener(
-                    None if claim.listener is None else str(claim.listener.key),
-                    claim.route,
-                    claim.request.destination,
-                    str(claim.error or "the stop timeout was over"),
-                )
-                for claim in self._janitor.left
-            ),
+            left=tuple(LeftListener.of(claim) for claim in self._janitor.left),
             messages=self._ledger.total(),
             by_relayer=self._ledger.by_relayer(),
             rtt={name: value for name, value in quantiles.items() if value is not None},
