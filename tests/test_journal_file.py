@@ -356,7 +356,7 @@ def test_the_states_are_those_in_which_the_node_may_have_the_listener() -> None:
     for state in ListenerState:
         if state in {ListenerState.INTENT, ListenerState.GONE}:
             with pytest.raises(
-                ValueError, match="its state is none of closing, left, posting, registered, resting, unknown"
+                ValueError, match="its state is none of closing, detached, left, posting, registered, resting, unknown"
             ):
                 row(1, state.value)
         else:
@@ -711,7 +711,7 @@ def test_no_room_for_a_commit_stores_nothing_of_it(path: File) -> None:
 
 
 def test_locked_by_another_program(written: File, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_journal_file, "_BUSY_TIMEOUT", 0.02)
+    monkeypatch.setattr("trio_sessions._journal_sqlite._BUSY_TIMEOUT", 0.02)
     # SQLite keeps files open until the process has no lock on them any more.
     with no_fds_left(), sql(written) as other:
         other.execute("BEGIN EXCLUSIVE")

@@ -38,6 +38,7 @@ LISTENER_STEPS = {
     (ListenerState.UNKNOWN, ListenerEvent.NOT_FOUND): ListenerState.GONE,
     (ListenerState.UNKNOWN, ListenerEvent.GIVEN_UP): ListenerState.LEFT,
     (ListenerState.REGISTERED, ListenerEvent.RELEASED): ListenerState.CLOSING,
+    (ListenerState.REGISTERED, ListenerEvent.HANDED_OVER): ListenerState.DETACHED,
     (ListenerState.CLOSING, ListenerEvent.CONFIRMED): ListenerState.GONE,
     (ListenerState.CLOSING, ListenerEvent.GIVEN_UP): ListenerState.LEFT,
 }

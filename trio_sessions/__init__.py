@@ -67,6 +67,7 @@ from trio_sessions._model import (
 )
 from trio_sessions._namespaces import DedicatedAddress, PortRange, Shared, parse_namespace
 from trio_sessions._node import Node, NodeOptions
+from trio_sessions._open_listener import OpenListener, open_listener
 from trio_sessions._open_pool import open_pool
 from trio_sessions._options import PoolOptions
 from trio_sessions._pool import SessionPool
@@ -120,6 +121,7 @@ __all__ = [
     "NotReadyError",
     "Observation",
     "OpenEnded",
+    "OpenListener",
     "OrphanFound",
     "OrphanSettled",
     "OutcomeUnknownError",
@@ -153,6 +155,7 @@ __all__ = [
     "TopologyChannel",
     "UnauthorizedError",
     "encode",
+    "open_listener",
     "open_pool",
     "parse_namespace",
     "raise_descriptor_limit",

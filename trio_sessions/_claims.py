@@ -169,6 +169,16 @@ class Claims:
             claim.row = self._journal.new_id()
             await self._journal.write(self._row(claim, ListenerState.POSTING))
 
+    async def record_detached(self, claim: Claim) -> None:
+        """Write down, durably, that the listener stays at the node when we go.
+
+        Raises:
+            JournalError: it could not be written.
+        """
+        assert self._journal is not None
+        assert claim.state is ListenerState.REGISTERED
+        await self._journal.write(self._row(claim, ListenerState.DETACHED))
+
     def apply(self, claim: Claim, event: ListenerEvent) -> None:
         """Move the claim to the state that ``event`` leads to."""
         before = claim.state
@@ -228,7 +238,9 @@ class Claims:
         del self._live[claim]
         if claim.origin is not None and before is ListenerState.CLOSING:
             self._settle_orphan(claim, claim.origin)
-        if claim.listener is not None and self._held.get(claim.listener.key) is claim:
+        is_held = claim.listener is not None and self._held.get(claim.listener.key) is claim
+        # A detached one is nobody's orphan: no sweep of ours may take it.
+        if is_held and claim.listener is not None and claim.state is not ListenerState.DETACHED:
             del self._held[claim.listener.key]
             self.past.changed(claim.listener.key, trio.current_time())
         rest = self._territory.vacate(

@@ -168,8 +168,8 @@ class CallEnded:
 
 
 #: Where an orphan comes from: the journal of an earlier run; an address of ours, on which nobody else may listen; a
-#: POST whose reply was lost; a list that had hidden it for a while.
-Origin: TypeAlias = Literal["earlier run", "own address", "lost reply", "vanished"]
+#: POST whose reply was lost; a list that had hidden it for a while; or somebody asked to close it.
+Origin: TypeAlias = Literal["earlier run", "own address", "lost reply", "vanished", "asked"]
 
 
 @attrs.frozen

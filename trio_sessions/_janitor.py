@@ -30,6 +30,7 @@ from trio_sessions._hoprd import Hoprd
 from trio_sessions._hurry import Hurry
 from trio_sessions._instruments import Instruments
 from trio_sessions._journal import Journal
+from trio_sessions._journal_row import JournalRow
 from trio_sessions._limit import Limit
 from trio_sessions._listeners import Claim, ListenerEvent, ListenerState
 from trio_sessions._listing import Listing, Lookup
@@ -45,7 +46,7 @@ from trio_sessions._matching import (
 from trio_sessions._model import Listener, SessionRequest
 from trio_sessions._past import MEMORY
 from trio_sessions._recovery import adopt_rows
-from trio_sessions._sweeper import Sweeper
+from trio_sessions._sweeper import Sweeper, request_like
 from trio_sessions._territory import Territory
 
 __all__ = ["Janitor"]
@@ -83,6 +84,7 @@ class Janitor:
         close_timeout: float,
         on_doubt: Callable[[], None],
         rng: random.Random,
+        adopts: Callable[[JournalRow], bool] | None = None,
         instruments: Instruments | None = None,
     ) -> None:
         self._hoprd = hoprd
@@ -91,6 +93,8 @@ class Janitor:
         self._journal = journal
         #: Called when it should be looked soon whether the sessions' listeners are still there.
         self._on_doubt = on_doubt
+        #: Which rows of the journal are to be settled; all of them where nobody says.
+        self._adopts = adopts
         self._rng = rng
         self._claims = Claims(territory, journal, instruments)
         self._hurry = Hurry()
@@ -221,8 +225,26 @@ class Janitor:
             self._claims.apply(claim, ListenerEvent.RELEASED)
             assert claim.listener is not None
             # At a stop, those on our own address are closed together, by the sweeper.
-            if not self._hurry or not self._territory.is_ours(claim.listener.key) or self._work is None:
+            is_swept = self._territory.is_ours(claim.listener.key) and not self._sweeper.is_sparing
+            if not self._hurry or not is_swept or self._work is None:
                 self._start(self._closer.close, claim)
+
+    async def hand_over(self, claim: Claim) -> None:
+        """Leave the claim's listener at the node, remembered by the journal alone: nobody of us answers for it then.
+
+        Raises:
+            JournalError: that could not be written; the listener is the caller's to release as before.
+        """
+        await self._claims.record_detached(claim)
+        self._sweeper.spare()
+        self._claims.apply(claim, ListenerEvent.HANDED_OVER)
+
+    def close_listed(self, listener: Listener, route: str) -> Claim:
+        """Close a listener that the node lists and no claim of ours has, on the caller's word that it may be closed."""
+        claim = self._claims.reclaim(route, request_like(listener), listener, "asked")
+        self._claims.hold(claim, listener)
+        self._start(self._closer.close, claim)
+        return claim
 
     def review(self, listing: Listing) -> None:
         """Close every listener of ours that nobody holds: it had vanished and is back, or is on our own address."""
@@ -253,7 +275,7 @@ class Janitor:
     def _recover(self) -> None:
         assert self._work is not None
         if self._journal is not None:
-            for claim in adopt_rows(self._journal, self._claims):
+            for claim in adopt_rows(self._journal, self._claims, self._adopts):
                 job = self._settle if claim.state is ListenerState.UNKNOWN else self._closer.close
                 self._start(job, claim)
         if self._territory.own_address is not None:

@@ -8,19 +8,17 @@ be a sound journal of this node.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 from zlib import crc32
 
-from trio_sessions._errors import InstanceInUseError, InvalidInputError, JournalError
+from trio_sessions._errors import InvalidInputError, JournalError
 from trio_sessions._journal_codec import (
     dump_listener,
     dump_listeners,
@@ -29,20 +27,16 @@ from trio_sessions._journal_codec import (
     load_listeners,
     load_request,
 )
+from trio_sessions._journal_lock import hold_lock
 from trio_sessions._journal_row import JournalRow
+from trio_sessions._journal_sqlite import DAMAGED, FOREIGN, connect, fetch, transaction, translated
 
-__all__ = ["JournalFile"]
-
-#: Seconds to wait for another program that holds a lock on the file; a reader never holds one that we need.
-_BUSY_TIMEOUT = 2.0
+__all__ = ["JournalFile", "read_journal", "refuse_foreign"]
 
 #: "TrSj": tells our files from other SQLite databases.
 _APPLICATION_ID = 0x5472536A
 
 _VERSION = 1
-
-#: Characters of what SQLite says: it may quote a whole table's definition.
-_LONGEST = 80
 
 # AUTOINCREMENT remembers the highest id that was ever used. The columns boot and at say when the row was first written.
 _SCHEMA = f"""
@@ -73,36 +67,6 @@ _SELECT = "SELECT id, state, route, request, alike, listener, checksum, boot, at
 _NEXT_ID = """
 SELECT 1 + max((SELECT coalesce(max(id), 0) FROM listener), (SELECT coalesce(max(seq), 0) FROM sqlite_sequence))
 """
-
-# What can be wrong with the file, and what to do.
-_LOCKED = ("it is locked by another program", "end the program that writes to it")
-_READ_ONLY = ("it is read-only", "make the file and its folder writable, or name another file")
-_NO_ROOM = ("there is no room to write to it", "make room on its disk, or raise the quota or the limit of file sizes")
-_FOREIGN = ("it is not a journal of this program", "name another file")
-# Nothing stays for ever without the journal (contract §3.5).
-_DAMAGED = ("it is damaged", "move it away to begin a new one: the node ends unused listeners by itself")
-_FAILED = ("it cannot be used", "check the file, its folder and its disk")
-
-# A code stands for the codes that extend it, too: the extended ones are looked up first.
-_SQLITE_PROBLEMS = {
-    sqlite3.SQLITE_ERROR: _FOREIGN,  # no such table, no such column
-    sqlite3.SQLITE_NOTADB: _FOREIGN,
-    sqlite3.SQLITE_BUSY: _LOCKED,
-    sqlite3.SQLITE_LOCKED: _LOCKED,
-    sqlite3.SQLITE_READONLY: _READ_ONLY,
-    sqlite3.SQLITE_FULL: _NO_ROOM,
-    # SQLite calls only ENOSPC a full disk; quotas and limits of file sizes come as these.
-    sqlite3.SQLITE_IOERR_WRITE: _NO_ROOM,
-    sqlite3.SQLITE_IOERR_SHMSIZE: _NO_ROOM,
-    sqlite3.SQLITE_CORRUPT: _DAMAGED,
-}
-
-_SYSTEM_PROBLEMS = {
-    errno.EROFS: _READ_ONLY,
-    errno.ENOSPC: _NO_ROOM,
-    errno.EDQUOT: _NO_ROOM,
-    errno.EFBIG: _NO_ROOM,
-}
 
 
 class JournalFile:
@@ -135,22 +99,22 @@ class JournalFile:
             InstanceInUseError: another process, or this one, has it open.
             JournalError: anything else that is wrong with it.
         """
-        with _translated(path), ExitStack() as held:
+        with translated(path), ExitStack() as held:
             # Symbolic links to one file share its lock.
             real = os.path.realpath(path)
-            _refuse_foreign(path, real)
-            _lock(path, real, held)
+            refuse_foreign(path, real)
+            hold_lock(path, real, held)
             exists = os.path.exists(real)
             if exists and not os.access(real, os.W_OK):
                 raise PermissionError(errno.EACCES, "may not be written")
             if not exists or os.path.getsize(real) == 0:
                 _create(real, node)
             next_id = _verify(path, real, node)
-            db = held.enter_context(closing(_connect(real, "mode=rw")))
-            _fetch(db, "PRAGMA journal_mode = WAL")
+            db = held.enter_context(closing(connect(real, "mode=rw")))
+            fetch(db, "PRAGMA journal_mode = WAL")
             # What is committed stays so also when the power fails.
             db.execute("PRAGMA synchronous = FULL")
-            with _transaction(db):
+            with transaction(db):
                 db.execute("UPDATE meta SET value = value + 1 WHERE name = 'openings'")
             return cls(path, db, next_id, held.pop_all())
 
@@ -165,7 +129,7 @@ class JournalFile:
         Raises:
             JournalError: it cannot be read, or a row makes no sense.
         """
-        with _translated(self.path):
+        with translated(self.path):
             return _read_rows(self.path, self._db, self._boot)
 
     def commit(self, changes: Mapping[int, JournalRow | None]) -> None:
@@ -179,7 +143,7 @@ class JournalFile:
         if not changes:
             return
         now = _uptime()
-        with _translated(self.path), _transaction(self._db):
+        with translated(self.path), transaction(self._db):
             for id_, row in changes.items():
                 if row is None:
                     self._db.execute("DELETE FROM listener WHERE id = ?", (id_,))
@@ -197,7 +161,7 @@ class JournalFile:
 # -- opening
 
 
-def _refuse_foreign(path: str, real: str) -> None:
+def refuse_foreign(path: str, real: str) -> None:
     """Refuse what is not a journal, before even a lock file is put beside it."""
     try:
         found = os.stat(real)
@@ -212,24 +176,10 @@ def _refuse_foreign(path: str, real: str) -> None:
         return
     # SQLite reads it, and not we: closing a file of our own would drop all of this process's POSIX locks on it, those
     # of a connection that has it open included. "immutable" takes no lock and leaves a journal of the file's alone.
-    with closing(_connect(real, "mode=ro&immutable=1")) as db:
-        (application,) = _fetch(db, "PRAGMA application_id")
+    with closing(connect(real, "mode=ro&immutable=1")) as db:
+        (application,) = fetch(db, "PRAGMA application_id")
     if application != _APPLICATION_ID:
-        raise JournalError(path, *_FOREIGN)
-
-
-def _lock(path: str, real: str, held: ExitStack) -> None:
-    """Hold the journal until ``held`` is closed; the kernel lets it go when the process dies.
-
-    The lock file is never deleted: who had it open already would lock the deleted one, and the next one a new one.
-    """
-    lock = os.open(f"{real}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    held.callback(os.close, lock)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        remedy = "stop that one, or give this one a name or a journal of its own"
-        raise InstanceInUseError(f"the journal {path}", remedy) from None
+        raise JournalError(path, *FOREIGN)
 
 
 def _create(real: str, node: str) -> None:
@@ -239,9 +189,9 @@ def _create(real: str, node: str) -> None:
     _remove(new)
     os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
-        with closing(_connect(new, "mode=rw")) as db:
+        with closing(connect(new, "mode=rw")) as db:
             # No rollback, so no second file to clean up: half a file is removed anyway, and a whole one synced below.
-            _fetch(db, "PRAGMA journal_mode = OFF")
+            fetch(db, "PRAGMA journal_mode = OFF")
             db.execute("PRAGMA synchronous = OFF")
             db.executescript(_SCHEMA)
             db.execute("INSERT INTO meta VALUES ('node', ?), ('openings', 0)", (node,))
@@ -259,24 +209,38 @@ def _create(real: str, node: str) -> None:
 def _verify(path: str, real: str, node: str) -> int:
     """Refuse what is not a sound journal of ``node``, through a connection that cannot change it; the next id."""
     # Reading a file in WAL mode needs a -wal: where there is none, "immutable" keeps SQLite from leaving one behind.
-    logged = os.path.exists(f"{real}-wal")
-    with closing(_connect(real, "mode=ro" if logged else "mode=ro&immutable=1")) as db:
-        (version,) = _fetch(db, "PRAGMA user_version")
-        if version > _VERSION:
-            problem = f"it was written by a newer version (schema {version}, known is {_VERSION})"
-            raise JournalError(path, problem, "use that version, or name another file")
-        (found,) = _fetch(db, "PRAGMA quick_check(1)")
-        (size,) = _fetch(db, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
-        # SQLite takes zeros for the end of a page that was cut off. With a log, the file itself may be short.
-        if version != _VERSION or found != "ok" or (size > os.path.getsize(real) and not logged):
-            raise JournalError(path, *_DAMAGED)
-        holder = _fetch(db, "SELECT value FROM meta WHERE name = 'node'")
-        if holder != (node,):
-            whose = repr(holder[0]) if holder else "no node"
+    is_logged = os.path.exists(f"{real}-wal")
+    with closing(connect(real, "mode=ro" if is_logged else "mode=ro&immutable=1")) as db:
+        found, _ = read_journal(path, db, size=None if is_logged else os.path.getsize(real))
+        if found != node:
+            whose = "no node" if found is None else repr(found)
             raise JournalError(path, f"it belongs to {whose}, not to {node!r}", "give each node a journal of its own")
-        _read_rows(path, db, "")
-        next_id: int = _fetch(db, _NEXT_ID)[0]
+        next_id: int = fetch(db, _NEXT_ID)[0]
         return next_id
+
+
+def read_journal(path: str, db: sqlite3.Connection, *, size: int | None) -> tuple[str | None, tuple[JournalRow, ...]]:
+    """The node of a journal and its rows, when it is sound as a whole.
+
+    Args:
+        path: to name in errors.
+        db: its file.
+        size: of the file in bytes; ``None`` where it may be short, since there is a log of later changes.
+
+    Raises:
+        JournalError: it was written by a newer version, or is damaged.
+    """
+    (version,) = fetch(db, "PRAGMA user_version")
+    if version > _VERSION:
+        problem = f"it was written by a newer version (schema {version}, known is {_VERSION})"
+        raise JournalError(path, problem, "use that version, or name another file")
+    (found,) = fetch(db, "PRAGMA quick_check(1)")
+    (pages,) = fetch(db, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+    # SQLite takes zeros for the end of a page that was cut off.
+    if version != _VERSION or found != "ok" or (size is not None and pages > size):
+        raise JournalError(path, *DAMAGED)
+    node = fetch(db, "SELECT value FROM meta WHERE name = 'node'")
+    return (node[0] if node else None), _read_rows(path, db, _boot_id())
 
 
 # -- rows
@@ -307,7 +271,7 @@ def _read_rows(path: str, db: sqlite3.Connection, boot: str) -> tuple[JournalRow
         try:
             rows.append(_read_row(columns, boot, now))
         except ValueError as error:
-            raise JournalError(path, f"its row {columns[0]} is damaged: {error}", _DAMAGED[1]) from error
+            raise JournalError(path, f"its row {columns[0]} is damaged: {error}", DAMAGED[1]) from error
     return tuple(rows)
 
 
@@ -356,58 +320,3 @@ def _sync(path: str) -> None:
 def _remove(path: str) -> None:
     with suppress(FileNotFoundError):
         os.unlink(path)
-
-
-# -- SQLite
-
-
-def _connect(real: str, mode: str) -> sqlite3.Connection:
-    # check_same_thread: the threads that call take turns. isolation_level: transactions are begun where they are meant.
-    return sqlite3.connect(
-        f"{Path(real).as_uri()}?{mode}",
-        uri=True,
-        timeout=_BUSY_TIMEOUT,
-        check_same_thread=False,
-        isolation_level=None,
-    )
-
-
-def _fetch(db: sqlite3.Connection, query: str) -> tuple[Any, ...]:
-    """The first row of the answer, or ``()``."""
-    rows: list[tuple[Any, ...]] = db.execute(query).fetchall()
-    return rows[0] if rows else ()
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    try:
-        db.execute("BEGIN IMMEDIATE")
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        # Of some errors SQLite rolls back by itself.
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-
-
-@contextmanager
-def _translated(path: str) -> Iterator[None]:
-    """The one edge where errors of the system and of SQLite become ours."""
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InvalidInputError("journal", path, "its folder does not exist", "create it first") from error
-    except PermissionError as error:
-        rule = "the file or its folder may not be read or written by this user"
-        raise InvalidInputError("journal", path, rule, "change its rights, or name another file") from error
-    except OSError as error:
-        problem, remedy = _SYSTEM_PROBLEMS.get(error.errno or 0, _FAILED)
-        raise JournalError(path, f"{problem} ({error.strerror})", remedy) from error
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", None) or 0
-        problem, remedy = _SQLITE_PROBLEMS.get(code) or _SQLITE_PROBLEMS.get(code & 0xFF) or _FAILED
-        raise JournalError(path, f"{problem} ({shorten(str(error), _LONGEST)})", remedy) from error
-    except UnicodeDecodeError as error:
-        # SQLite's own message, when it quotes what is damaged.
-        raise JournalError(path, *_DAMAGED) from error

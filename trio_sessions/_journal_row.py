@@ -11,7 +11,7 @@ __all__ = ["RESTING", "JournalRow"]
 #: The state of a row whose listener is gone, and whose port is in quarantine.
 RESTING = "resting"
 #: The words of the ListenerState that a row may be in, too; that module imports trio, this one doesn't.
-_STATES = frozenset({"posting", "unknown", "registered", "closing", "left", RESTING})
+_STATES = frozenset({"posting", "unknown", "registered", "closing", "left", "detached", RESTING})
 
 
 @attrs.frozen

@@ -3,12 +3,13 @@
 ::
 
     INTENT ──> POSTING ──> REGISTERED ──> CLOSING ──> GONE or LEFT
-       │          ├──> UNKNOWN ──────────────┘
+       │          │            └────────────│───────> DETACHED
+       │          ├──> UNKNOWN ─────────────┘
        │          │       └─────────────────────────> GONE or LEFT
        └──────────┴─────────────────────────────────> GONE
 
 From POSTING on, the node may have a listener of ours, and somebody of ours answers for it: the janitor in POSTING,
-UNKNOWN and CLOSING, the session in REGISTERED.
+UNKNOWN and CLOSING, the session in REGISTERED, the journal in LEFT and DETACHED.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class ListenerState(Enum):
     """The node has confirmed that it is not, or never was, there."""
     LEFT = "left"
     """We stopped before we knew: it is named in the report."""
+    DETACHED = "detached"
+    """It was left at the node on purpose, for somebody else's use: the journal alone remembers it."""
 
 
 class ListenerEvent(Enum):
@@ -69,6 +72,7 @@ class ListenerEvent(Enum):
     RELEASED = "released"
     CONFIRMED = "confirmed"
     GIVEN_UP = "given up"
+    HANDED_OVER = "handed over"
 
 
 _S, _E = ListenerState, ListenerEvent
@@ -82,11 +86,12 @@ _TABLE = {
     (_S.UNKNOWN, _E.NOT_FOUND): _S.GONE,
     (_S.UNKNOWN, _E.GIVEN_UP): _S.LEFT,
     (_S.REGISTERED, _E.RELEASED): _S.CLOSING,
+    (_S.REGISTERED, _E.HANDED_OVER): _S.DETACHED,
     (_S.CLOSING, _E.CONFIRMED): _S.GONE,
     (_S.CLOSING, _E.GIVEN_UP): _S.LEFT,
 }
 
-_TERMINAL = frozenset({_S.GONE, _S.LEFT})
+_TERMINAL = frozenset({_S.GONE, _S.LEFT, _S.DETACHED})
 
 
 def next_listener_state(state: ListenerState, event: ListenerEvent) -> ListenerState:
@@ -123,7 +128,7 @@ class Claim:
         origin: where an orphan of ours comes from; ``None`` while it is, or was, a session's.
         row: its number in the journal, once it is written there.
         answered: set when the POST's outcome is known, or known to be unknown.
-        settled: set when the state is GONE or LEFT.
+        settled: set when the state is GONE, LEFT or DETACHED.
     """
 
     request: SessionRequest

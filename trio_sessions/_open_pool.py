@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import trio
 
 from trio_sessions._datagrams import Connect, connect_udp
+from trio_sessions._grounds import own_grounds
 from trio_sessions._hoprd import Hoprd
-from trio_sessions._instance import hold_address
 from trio_sessions._instruments import Instruments, PoolEnded, PoolStarted, guarded
-from trio_sessions._journal import InThread, Journal, open_journal
+from trio_sessions._journal import InThread
 from trio_sessions._leaf import open_leaf_nursery
-from trio_sessions._namespaces import DedicatedAddress, derive_address, node_key
 from trio_sessions._options import PoolOptions
 from trio_sessions._pool import SessionPool
-from trio_sessions._territory import Territory
 
 __all__ = ["open_pool"]
 
@@ -54,7 +52,7 @@ async def open_pool(
     options = options or PoolOptions()
     instruments = guarded(instruments)
     rng = rng or random.Random()
-    async with _own_grounds(hoprd, options, rng, in_thread) as (territory, journal):
+    async with own_grounds(hoprd, options, rng, in_thread) as (territory, journal):
         pool = SessionPool(
             hoprd,
             options,
@@ -84,20 +82,3 @@ def _announced(url: str, instance: str, pool: SessionPool, instruments: Instrume
         yield
     finally:
         instruments(PoolEnded(url, instance, pool.statistics))
-
-
-@asynccontextmanager
-async def _own_grounds(
-    hoprd: Hoprd, options: PoolOptions, rng: random.Random, in_thread: InThread
-) -> AsyncIterator[tuple[Territory, Journal | None]]:
-    """What belongs to this instance alone, for as long as the block lasts."""
-    node = node_key(hoprd.url)
-    own_address = None
-    async with AsyncExitStack() as stack:
-        if isinstance(options.namespace, DedicatedAddress):
-            own_address = options.namespace.ip or derive_address(node, options.instance)
-            stack.enter_context(hold_address(own_address))
-        journal = None
-        if options.journal is not None:
-            journal = await stack.enter_async_context(open_journal(options.journal, node, in_thread))
-        yield Territory(options.namespace, own_address, rng), journal

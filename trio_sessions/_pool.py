@@ -16,6 +16,7 @@ from trio_sessions._descriptors import descriptor_limit, out_of_descriptors
 from trio_sessions._destinations import Destinations
 from trio_sessions._errors import NodeError, PoolStoppedError
 from trio_sessions._gate import Gate
+from trio_sessions._grounds import make_request, touch
 from trio_sessions._histogram import Histogram
 from trio_sessions._hoprd import Hoprd
 from trio_sessions._instruments import Instruments
@@ -203,15 +204,7 @@ class SessionPool:
         quantiles = {f"p{str(q * 100).removesuffix('.0')}".replace(".", ""): self._rtt.quantile(q) for q in QUANTILES}
         return PoolReport(
             sessions=self._tally.sessions,
-            left=tuple(
-                LeftListener(
-                    None if claim.listener is None else str(claim.listener.key),
-                    claim.route,
-                    claim.request.destination,
-                    str(claim.error or "the stop timeout was over"),
-                )
-                for claim in self._janitor.left
-            ),
+            left=tuple(LeftListener.of(claim) for claim in self._janitor.left),
             messages=self._ledger.total(),
             by_relayer=self._ledger.by_relayer(),
             rtt={name: value for name, value in quantiles.items() if value is not None},
@@ -371,16 +364,7 @@ class SessionPool:
             self._keepers.pop(keeper, None)
 
     async def _request(self, route: Route) -> SessionRequest:
-        destination = route.destination or await self._destinations.choose(route)
-        options, path = self._options, route.path
-        return SessionRequest(
-            destination=destination,
-            forward=path,
-            back=path,
-            listen_host=options.listen_host,
-            capabilities=options.capabilities,
-            response_buffer=options.response_buffer,
-        )
+        return make_request(self._options, route, route.destination or await self._destinations.choose(route))
 
     def _connect(self, ip: str, port: int) -> DatagramSocket:
         try:
@@ -397,13 +381,10 @@ class SessionPool:
 
     async def _touch(self, listener: Listener) -> None:
         """Reset the listener's idle timer, if the node lets us; otherwise it ends when it ends."""
-        for client in listener.clients:
-            try:
-                async with self._touches:
-                    await self._hoprd.session_config(client)
-            except NodeError as error:
-                # With the balancer off the answer is 404, and the timer is reset all the same (contract §2.5).
-                _log.debug("kept %s alive: %s", listener.key, error, extra=about(error=error, listener=listener.key))
+        async with self._touches:
+            error = await touch(self._hoprd, listener)
+        if error is not None:
+            _log.debug("kept %s alive: %s", listener.key, error, extra=about(error=error, listener=listener.key))
 
     def _drain_deadline(self) -> float:
         now = trio.current_time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from trio_sessions._budget import open_budget
 from trio_sessions._claims import Claims
@@ -18,10 +19,15 @@ __all__ = ["adopt_rows"]
 _log = logging.getLogger("trio_sessions.janitor")
 
 
-def adopt_rows(journal: Journal, claims: Claims) -> list[Claim]:
-    """A claim for each row of the journal but those whose listeners have surely ended by themselves."""
+def adopt_rows(journal: Journal, claims: Claims, adopts: Callable[[JournalRow], bool] | None = None) -> list[Claim]:
+    """A claim for each row of the journal but those whose listeners have surely ended by themselves.
+
+    Rows that ``adopts`` refuses stay as they are, for somebody else.
+    """
     adopted = []
     for row in journal.rows:
+        if adopts is not None and not adopts(row):
+            continue
         if _has_ended(row):
             journal.drop(row.id)
         elif row.state == RESTING:

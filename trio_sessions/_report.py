@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from trio_sessions._ledger import Messages
+from trio_sessions._listeners import Claim
 
 __all__ = ["QUANTILES", "LeftListener", "PoolReport", "SessionCounts"]
 
@@ -47,6 +48,13 @@ class LeftListener:
     route: str
     destination: str
     reason: str
+
+    @classmethod
+    def of(cls, claim: Claim) -> LeftListener:
+        """What a claim that could not be settled names."""
+        listener = None if claim.listener is None else str(claim.listener.key)
+        reason = str(claim.error or "the stop timeout was over")
+        return cls(listener, claim.route, claim.request.destination, reason)
 
 
 @attrs.frozen

@@ -61,4 +61,5 @@ class Route:
     def __str__(self) -> str:
         if self.relayer is not None:
             return self.relayer
-        return f"{self.hops} hop{'' if self.hops == 1 else 's'} to {self.destination}"
+        hops = f"{self.hops} hop{'' if self.hops == 1 else 's'}"
+        return hops if self.destination is None else f"{hops} to {self.destination}"

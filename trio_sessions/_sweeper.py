@@ -18,7 +18,7 @@ from trio_sessions._matching import MAY_HAVE_MADE_ONE, fits
 from trio_sessions._model import Listener, Path, SessionRequest
 from trio_sessions._territory import Territory
 
-__all__ = ["Sweeper"]
+__all__ = ["Sweeper", "request_like"]
 
 _log = logging.getLogger("trio_sessions.janitor")
 
@@ -39,10 +39,16 @@ class Sweeper:
         self._closer = closer
         self._territory = territory
         self._hurry = hurry
+        #: Whether what is on our address is closed one by one, even at a stop.
+        self.is_sparing = False
         #: Set when what an earlier run left is closed, or cannot be for now.
         self._swept = trio.Event()
         if territory.own_address is None:
             self._swept.set()
+
+    def spare(self) -> None:
+        """Something on our address stays when we go: nothing is swept as a whole any more."""
+        self.is_sparing = True
 
     async def wait_swept(self) -> None:
         """Wait until a POST may go out; no checkpoint when it may."""
@@ -69,6 +75,8 @@ class Sweeper:
         """Close all that is there with one call, when nobody uses any of it any more."""
         await self._hurry.wait()
         await self._claims.wait_none_in_use()
+        if self.is_sparing:
+            return
         try:
             if not self._claims.closing() or len(self._claims.closing()) < len(self._claims):
                 # Is there something that no session had? A look is worth no more than a moment.
@@ -92,7 +100,7 @@ class Sweeper:
                 and not self._claims.past.knows(listener, listing)
                 and not any(fits(claim, listener) for claim in expected)
             ):
-                route, request = f"an earlier run, {key}", _request_like(listener)
+                route, request = f"an earlier run, {key}", request_like(listener)
                 orphan = self._claims.reclaim(route, request, listener, "own address")
                 self._claims.hold(orphan, listener)
                 reclaimed.append(orphan)
@@ -120,7 +128,7 @@ class Sweeper:
         return found + self.reclaim(listing)
 
 
-def _request_like(listener: Listener) -> SessionRequest:
+def request_like(listener: Listener) -> SessionRequest:
     """What may have been asked for when this listener was made; only for a report."""
     path = listener.forward or Path(hops=0)
     destination = listener.destination if is_address(listener.destination) else _NOBODY

@@ -8,8 +8,13 @@ from collections.abc import Sequence
 import click
 
 from trio_sessions._errors import SessionsError
+from trio_sessions.cli._close import close
 from trio_sessions.cli._doctor import doctor
+from trio_sessions.cli._list import list_
+from trio_sessions.cli._open import open_
+from trio_sessions.cli._reap import reap
 from trio_sessions.cli._redaction import redacting
+from trio_sessions.cli._relay import relay
 from trio_sessions.cli._run import run
 from trio_sessions.cli._simulate import simulate
 from trio_sessions.cli._status import CLEAN, FAILED, INTERRUPTED, CommandError, checklist, one_line, status_of
@@ -35,9 +40,8 @@ def _commands() -> None:
     """
 
 
-_commands.add_command(doctor)
-_commands.add_command(run)
-_commands.add_command(simulate)
+for _command in (run, list_, open_, close, reap, relay, doctor, simulate):
+    _commands.add_command(_command)
 
 
 def run_program(arguments: Sequence[str]) -> int:

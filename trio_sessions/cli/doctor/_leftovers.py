@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from contextlib import closing
 
 import attrs
 
-from trio_sessions import InstanceInUseError, Listener
+from trio_sessions import InstanceInUseError, JournalError, Listener
 from trio_sessions._instance import hold_address
-from trio_sessions._journal_file import _connect, _read_rows, _refuse_foreign, _translated, _verify
+from trio_sessions._journal_look import look_at_journal
 from trio_sessions._journal_row import RESTING, JournalRow
 from trio_sessions._namespaces import DedicatedAddress, derive_address, node_key
 from trio_sessions.cli._access import Access
@@ -108,28 +106,14 @@ def _on_address(address: str, listed: tuple[Listener, ...]) -> Leftovers:
 
 
 def _look_at_journal(path: str, node: str) -> tuple[tuple[JournalRow, ...], bool]:
-    """The journal's rows, read through a connection that cannot write, and whether a living process has it."""
-    with _translated(path):
-        real = os.path.realpath(path)
-        _refuse_foreign(path, real)
-        is_held = _is_locked(f"{real}.lock")
-        if os.path.getsize(real) == 0:
-            return (), is_held
-        _verify(path, real, node)
-        logged = os.path.exists(f"{real}-wal")
-        with closing(_connect(real, "mode=ro" if logged else "mode=ro&immutable=1")) as db:
-            return _read_rows(path, db, ""), is_held
+    """The journal's rows, and whether a living process has it.
 
-
-def _is_locked(path: str) -> bool:
-    try:
-        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+    Raises:
+        JournalError: it is another node's, or cannot be read.
+    """
+    look = look_at_journal(path)
+    if look is None:
+        return (), False
+    if look.node != node:
+        raise JournalError(path, "it is another node's", "name another file with --journal")
+    return look.rows, look.is_held
