@@ -201,7 +201,7 @@ async def test_what_arrived_in_time_counts_when_the_reader_comes_late(mock_clock
     assert [len(batch.rtts) for batch in batches] == [1] * 500
 
 
-def test_what_a_batch_that_was_given_up_holds_is_let_go() -> None:
+async def test_what_a_batch_that_was_given_up_holds_is_let_go() -> None:
     link = Link(Backlog(), ENCODER, reply_timeout=2.0, on_failure=lambda _: None)
     batch = link.begin_nowait(1000)
     assert batch is not None
