@@ -91,6 +91,9 @@ async def serve_app(
             with trio.CancelScope() as scope:
                 connection = _Connection(stream, scope, patience)
                 await TCPServer(wrapped, config, context, ConnectionState({}), connection)  # type: ignore[arg-type]
+        except Exception:
+            # One connection's trouble is not that of the others.
+            logger.exception("a connection crashed")
         finally:
             streams.discard(stream)
 

@@ -72,7 +72,8 @@ class Tally:
             instruments(OpenEnded(str(keeper.route), opening, now - asked_at, info.attempts, error))
         elif keeper.state in ENDED:
             end: EndOutcome = "lost" if keeper.state is State.LOST else "left" if keeper.is_left else "confirmed"
-            instruments(SessionEnded(str(keeper.route), end, now - (info.opened_at or now), info))
+            lived = 0.0 if info.opened_at is None else now - info.opened_at
+            instruments(SessionEnded(str(keeper.route), end, lived, info))
 
 
 @attrs.define

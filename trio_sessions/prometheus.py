@@ -91,6 +91,12 @@ class PrometheusInstruments:
         self._ended: list[Callable[[], PoolStatistics]] = []
         #: By the node's URL.
         self._healthy: dict[str, bool] = {}
+        # Asked for once: that reads files.
+        self._built = {
+            "version": version("trio-sessions"),
+            "python": platform.python_version(),
+            "trio": version("trio"),
+        }
         named = ("relayer",) if relayer_label else ()
 
         def counts(name: str, text: str, *labels: str, start: tuple[tuple[str, ...], ...] = ((),)) -> Counts:
@@ -142,7 +148,8 @@ class PrometheusInstruments:
                 self._running.append(observation.statistics)
             case PoolEnded():
                 self._running.remove(observation.statistics)
-                self._ended = [*self._pending(), observation.statistics]
+                self._ended.append(observation.statistics)
+                self._ended = self._pending()
                 self._healthy.pop(observation.url, None)
 
     def collect(self) -> Iterator[Metric]:
@@ -211,8 +218,7 @@ class PrometheusInstruments:
         if self._healthy:
             healthy.add_metric([], min(tuple(self._healthy.values())))
         yield healthy
-        built = {"version": version("trio-sessions"), "python": platform.python_version(), "trio": version("trio")}
-        yield InfoMetricFamily(f"{_PREFIX}build", "What runs here", built)
+        yield InfoMetricFamily(f"{_PREFIX}build", "What runs here", self._built)
 
 
 def _status(call: CallEnded) -> str:

@@ -15,7 +15,7 @@ import trio
 from hypothesis import given, strategies as st
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from tests.cli.support import PATIENCE, Running, ended, running, simulator
+from tests.cli.support import PATIENCE, TOKEN, Running, ended, running, simulator
 from trio_sessions import InvalidInputError
 from trio_sessions.cli._listen import ListenAddress, parse_listen
 
@@ -77,7 +77,9 @@ async def test_unready_before_the_node_is_up_and_while_it_stops() -> None:
             await run.wait_for("err", "stopping")
             reply = await http.get("/readyz")
             assert (reply.status_code, reply.text) == (503, "stopping, or stopped\n")
-            assert 'trio_sessions_open{state="active"} 1.0' in (await http.get("/metrics")).text
+            text = (await http.get("/metrics")).text
+            assert 'trio_sessions_open{state="active"} 1.0' in text
+            assert TOKEN not in text
         it = await run.end(signal.SIGTERM)
     assert it.status == 0, it.err
     assert it.report["messages"]["unanswered"] > 0

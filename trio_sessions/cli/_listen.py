@@ -39,7 +39,8 @@ def parse_listen(text: str, what: str = "--metrics") -> ListenAddress:
     if not colon or host.lower() == "localhost":
         host = _LOOPBACK
     elif not host:
-        raise InvalidInputError(what, text, "has no host before the colon", "write 0.0.0.0 for all of this machine's")
+        remedy = f"write 0.0.0.0:{port} for all networks"
+        raise InvalidInputError(what, text, "has no host before the colon", remedy)
     elif host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
