@@ -5,24 +5,27 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import attrs
 import pytest
 import trio
 import trio.testing
 from hypothesis import given, strategies as st
 
 from tests.cli.support import ended, simulator
-from tests.cli.test_whole_run import Notes, plan, stage
-from trio_sessions import InvalidInputError, UnauthorizedError
+from tests.cli.test_whole_run import plan, stage
+from tests.worlds import faulty, inline, memory_world
+from trio_sessions import InvalidInputError, Node, UnauthorizedError
 from trio_sessions._log_fields import KEY, OUTAGE, about
 from trio_sessions._repeats import Repeats
 from trio_sessions.cli._log_lines import JsonForm, RepeatFilter, TextForm, logging_to
 from trio_sessions.cli._logs import LogOptions
 from trio_sessions.cli._main import run_command
 from trio_sessions.cli._screen import open_screen
-from trio_sessions.simulator import SimulatorConfig, parse_fault
 
 
 def record(text: str, *arguments: object, error: BaseException | None = None, **fields: object) -> logging.LogRecord:
@@ -101,7 +104,7 @@ def test_a_line_that_cannot_be_written_ends_nothing() -> None:
 
 
 async def test_json_is_all_that_there_is_on_stderr() -> None:
-    async with simulator("--relayers", "1", "--fault", "exit-full:count=1") as node:
+    async with simulator("--relayers", "1", "--fault", "ports-used-up:count=1") as node:
         it = await ended("run", "--url", node.url, "--duration", "4", "--log-format", "json", "--log-level", "debug")
     lines = [json.loads(line) for line in it.err.splitlines()]
     assert {line["level"] for line in lines} >= {"debug", "info"}
@@ -205,31 +208,57 @@ def test_memory_of_faults_is_bounded() -> None:
     assert it.held_back == {999: 1}
 
 
-async def test_a_node_down_for_a_day_costs_a_line_a_minute(autojump_clock: trio.testing.MockClock) -> None:
-    day = 3_600.0
-    said: list[tuple[float, str]] = []
+Said = list[tuple[float, str]]
+
+
+@contextmanager
+def heard() -> Iterator[Said]:
+    """The lines at the level of warnings, each with its time."""
+    said: Said = []
 
     def show(line: str, level: int) -> None:
-        said.append((trio.current_time(), line))
+        # Else it is the last word, on how many were held back.
+        if ": warning: " in line:
+            said.append((trio.current_time(), line))
 
-    class Slow(Notes):
-        interval = day
+    with logging_to(show, TextForm(), "warning", repeats=RepeatFilter(trio.current_time)):
+        yield said
 
-    fault = parse_fault(f"restart:at=60:seconds={day:g}")
-    async with stage(SimulatorConfig(relayers=100, faults=(fault,))) as it:
-        it.screen = Slow()
-        began = trio.current_time()
-        with logging_to(show, TextForm(), "warning", repeats=RepeatFilter(trio.current_time)):
-            outcome = await it.run(plan(duration=60 + day, rate=10))
-    assert outcome.report.sessions.opened == 100
-    times = [at - began for at, _ in said]
-    assert 60 < times[0] < 200
-    # It is told all the time, and never more than once in a minute, but for the moment when it begins.
-    beginning = [at for at in times if at < times[0] + 60]
-    assert len(beginning) <= 5, said[:10]
-    later = times[len(beginning) :]
-    assert 1000 < len(later) <= day / 60
+
+def assert_at_most_one_a_minute(said: Said, outage: float) -> None:
+    """But for the minute in which it begins: what it does to sessions is told then, each kind of it once."""
+    times = [at - said[0][0] for at, _ in said]
+    later = [at for at in times if at >= 60]
+    assert len(times) - len(later) <= 4, said[:10]
+    assert outage / 90 < len(later) <= outage / 60
     assert min(after - before for before, after in itertools.pairwise(later)) >= 60
+
+
+async def test_a_node_down_for_a_day_costs_a_line_a_minute(autojump_clock: trio.testing.MockClock) -> None:
+    day = 86_400.0
+    # Up for a moment, so that its relayers are known, and with no room for a session.
+    faults = "status:open:status=503", f"restart:at=5:seconds={day:g}"
+    async with memory_world(attrs.evolve(faulty(*faults), relayers=100)) as world, trio.open_nursery() as nursery:
+        node = Node(world.hoprd, rng=random.Random(1), connect=world.sim.connect, in_thread=inline)
+        with heard() as said:
+            await nursery.start(node.run)
+            for relayer in node.relayers:
+                nursery.start_soon(node.submit, relayer, 10)
+            await trio.sleep(day)
+            node.stop()
+            nursery.cancel_scope.cancel()
+    assert node.report.messages.accepted == 1000
+    assert_at_most_one_a_minute(said, day)
+
+
+async def test_a_node_down_under_a_hundred_open_sessions(autojump_clock: trio.testing.MockClock) -> None:
+    outage = 1200.0
+    config = attrs.evolve(faulty(f"restart:at=60:seconds={outage:g}"), relayers=100)
+    async with stage(config) as it:
+        with heard() as said:
+            outcome = await it.run(plan(duration=outage, rate=10))
+    assert outcome.report.sessions.opened == 100
+    assert_at_most_one_a_minute(said, outage)
 
 
 def test_fields_are_plain_and_under_one_key() -> None:
