@@ -189,9 +189,9 @@ def info(number: int, state: State, *, opened_at: float | None = 1.0, **more: An
     return attrs.evolve(made, **more)
 
 
-def look(history: History, now: float, *sessions: SessionInfo, healthy: bool | None = True, **report: Any) -> View:
+def look(history: History, now: float, *infos: SessionInfo, healthy: bool | None = True, **report: Any) -> View:
     made = attrs.evolve(REPORT, **report)
-    return history.view(now, sessions=sessions, report=made, healthy=healthy, dialect="4.1")
+    return history.view(now, sessions=infos, report=made, healthy=healthy, dialect="4.1")
 
 
 def test_what_happens_is_told_once() -> None:
@@ -226,6 +226,16 @@ def test_what_happens_is_told_once() -> None:
         ("8 relayers: session open",),
         (f"{one}: session open",),
     ]
+
+
+def test_the_end_that_nobody_saw_is_told_by_the_counts() -> None:
+    history = History(HEADING, None, began=0.0)
+    look(history, 1.0, info(1, State.ACTIVE), info(2, State.OPENING, opened_at=None))
+    gone = look(history, 2.0, info(2, State.ACTIVE), sessions=SessionCounts(opened=3, lost=1)).events
+    assert gone == (f"{address(1)}: session over: listener gone", f"{address(2)}: session open")
+    look(history, 3.0, info(1, State.OPENING, opened_at=None), info(2, State.ACTIVE))
+    # Of the one that was being opened there is nothing to say: it is not its failure.
+    assert look(history, 4.0, stop_duration=0.5).events == (f"{address(2)}: session over: stopped",)
 
 
 def test_a_relayer_without_a_session_keeps_its_row_and_its_count() -> None:
