@@ -6,11 +6,14 @@ import attrs
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
+from tests.worlds import memory_world
 from trio_sessions import State
 from trio_sessions._lifecycle import Event
 from trio_sessions._record import ForeignWriteError, SessionRecord
 from trio_sessions._route import Route
+from trio_sessions.simulator import SimulatorConfig, parse_fault
 
 ROUTE = Route(relayer="0x" + "1" * 40)
 
@@ -56,3 +59,17 @@ async def test_a_snapshot_is_frozen_and_does_not_follow() -> None:
     assert snapshot.state is State.OPENING
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         snapshot.state = State.CLOSED  # type: ignore[misc]
+
+
+async def test_the_snapshot_has_the_last_round_trip(autojump_clock: MockClock) -> None:
+    async with memory_world(SimulatorConfig(echo_latency=0.25)) as world, world.pool() as pool:
+        session = await pool.session(world.relayers[0])
+        assert (session.info.last_rtt, session.info.last_answered_at) == (None, None)
+        outcome = await session.relay(9)
+        assert session.info.last_rtt == sorted(outcome.rtts)[4]
+        assert session.info.last_answered_at == trio.current_time()
+        # A batch that nobody answers changes nothing.
+        before = session.info
+        world.sim.node.add_fault(parse_fault("loss"))
+        assert (await session.relay(5)).answered == 0
+        assert session.info.last_rtt == before.last_rtt

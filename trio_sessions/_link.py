@@ -113,7 +113,7 @@ class Link:
 
     @property
     def last_answered_at(self) -> float | None:
-        """When that batch was over, by Trio's clock."""
+        """When something came in last before that batch was over, by Trio's clock: mostly its last answer."""
         return self._last_answered_at
 
     @property
@@ -235,7 +235,7 @@ class Link:
         if batch.rtts:
             # Once a batch, and nothing is sorted: what left together comes back in the order of its round trips.
             self._last_rtt = batch.rtts[len(batch.rtts) // 2]
-            self._last_answered_at = trio.current_time()
+            self._last_answered_at = self._last_received
         if self._idle is not None and self.is_idle:
             self._idle.set()
 

@@ -38,7 +38,7 @@ class SessionInfo:
         bytes_unread: received bytes that were no relay message.
         last_rtt: round trip of the answer in the middle of the last batch that had any, in seconds: its median, unless
             the batch was sent in parts.
-        last_answered_at: when that batch was over.
+        last_answered_at: when something came in last before that batch was over: mostly its last answer.
     """
 
     relayer: str | None

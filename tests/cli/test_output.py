@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import subprocess
 from subprocess import PIPE
@@ -25,36 +24,6 @@ async def run_with(*arguments: str, stdout: int = PIPE, stderr: int = PIPE) -> s
         return subprocess.run(command, check=False, timeout=20, stdout=stdout, stderr=stderr, env=environment())
 
     return await trio.to_thread.run_sync(run)
-
-
-async def test_one_live_line_on_a_terminal() -> None:
-    ours, theirs = pty.openpty()
-    env = environment(TERM="xterm", COLUMNS="100")
-    shown = b""
-    async with trio.open_nursery() as nursery:
-        process: subprocess.CompletedProcess[bytes] | None = None
-
-        async def run() -> None:
-            nonlocal process
-            command = [*COMMAND, "run", "--simulate", "--relayers", "2", "--duration", "0.8"]
-            process = await trio.run_process(command, check=False, capture_stdout=True, stderr=theirs, env=env)
-            os.close(theirs)
-
-        nursery.start_soon(run)
-        while True:
-            await trio.lowlevel.wait_readable(ours)
-            try:
-                chunk = os.read(ours, 65536)
-            except OSError:  # the terminal's other end is closed
-                break
-            shown += chunk
-    os.close(ours)
-    assert process is not None
-    assert process.returncode == 0
-    assert re.search(rb"\d of 0\.8 s: 2 sessions open, [\d.]+ msg/s, loss 0\.00 %, rtt p50 [\d.]+ p99 [\d.]+ ms", shown)
-    assert b"\x1b[36m" in shown
-    assert b"sessions " in process.stdout
-    assert b"\x1b" not in process.stdout
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])

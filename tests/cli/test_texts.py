@@ -1,17 +1,15 @@
-"""The texts: report, progress and log lines, and the plan behind them."""
+"""The texts: report and progress, and the plan behind them."""
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from trio_sessions import LeftListener, Messages, NodeUnavailableError, PoolReport, SessionCounts
+from trio_sessions.cli._dashboard_model import Heading, History
 from trio_sessions.cli._plan import Plan
-from trio_sessions.cli._progress import progress_line
+from trio_sessions.cli._progress_line import progress_line
 from trio_sessions.cli._report_text import as_json, as_text
 from trio_sessions.cli._running import Outcome
 from trio_sessions.cli._screen import open_screen
@@ -63,8 +61,9 @@ def test_a_listener_at_the_node_that_the_pool_knows_nothing_of_is_not_clean() ->
 
 
 def test_progress_does_not_count_what_is_pending() -> None:
-    line = progress_line(report(pending=50), 12.34, 3.4, None)
-    assert line == "3 s: 0 sessions open, 12.3 msg/s, loss 4.26 %, rtt p50 20.4 p99 100.0 ms"
+    history = History(Heading("http://node", "default", "shared"), None, began=0.0)
+    made = history.view(3.4, sessions=(), report=report(pending=50), healthy=True, dialect="4.1")
+    assert progress_line(made) == "3 s: 0 sessions open, 26.5 msg/s, loss 4.26 %, rtt p50 20.4 p99 100.0 ms"
 
 
 def test_plan_does_not_show_the_token() -> None:
@@ -74,32 +73,6 @@ def test_plan_does_not_show_the_token() -> None:
 def test_node_that_is_not_there() -> None:
     error = NodeUnavailableError("GET", "/healthyz", "no\nconnection")
     assert (one_line(error), status_of(error)) == ("GET /healthyz: no connection", 69)
-
-
-@contextmanager
-def logged(verbosity: int) -> Iterator[None]:
-    logger = logging.getLogger("trio_sessions.test")
-    with open_screen(verbosity):
-        logger.debug("so it %s", "is")
-        logger.info("it happens")
-        try:
-            raise OSError("out of luck")
-        except OSError:
-            logger.exception("bad")
-        yield
-
-
-@pytest.mark.parametrize("verbosity", [0, 1, 2])
-def test_log_lines(verbosity: int, capsys: pytest.CaptureFixture[str]) -> None:
-    with logged(verbosity):
-        lines = capsys.readouterr().err.splitlines()
-    assert ("trio-sessions: debug: so it is" in lines) is (verbosity == 2)
-    assert ("trio-sessions: info: it happens" in lines) is (verbosity > 0)
-    assert ("Traceback (most recent call last):" in lines) is (verbosity > 0)
-    if verbosity == 0:
-        assert lines == ["trio-sessions: error: bad: OSError: out of luck"]
-    logging.getLogger("trio_sessions").error("nothing of this is seen when the screen is closed")
-    assert "nothing of this" not in capsys.readouterr().err
 
 
 class Terminal:
@@ -130,7 +103,7 @@ def test_terminal_that_is_closed(writes: int, monkeypatch: pytest.MonkeyPatch) -
     terminal = Terminal(writes)
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    with open_screen(0) as screen:
+    with open_screen(view="line") as screen:
         screen.note("one")
         screen.progress("two")
         screen.note("three")
@@ -144,14 +117,14 @@ def test_colours_of_a_terminal(no_color: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", no_color)
-    with open_screen(0) as screen:
+    with open_screen() as screen:
         screen.progress("half of it")
     assert "half of it" in terminal.shown
     assert ("\x1b[36m" in terminal.shown) is not bool(no_color)
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with open_screen(0) as screen:
+    with open_screen() as screen:
         assert screen.interval == 3
         screen.note("one")
         screen.progress("two")

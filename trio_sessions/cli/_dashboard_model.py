@@ -163,6 +163,7 @@ class History:
         self._window = _Window(deque([(began, 0, 0)]))
         self._answered = deque([(began, 0)])
         self._healthy: bool | None = True
+        self._lost = 0
 
     def view(
         self,
@@ -174,16 +175,19 @@ class History:
         dialect: str | None,
     ) -> View:
         """The view of this moment, by Trio's clock."""
-        current = _by_name(sessions)
-        # Later ones of the same relayer are the newer ones.
-        for name in (*current, *(name for name in report.by_relayer if name.lower() not in self._relayers)):
-            self._relayers.setdefault(name.lower(), _Past(name))
+        named = [(str(Route(info.relayer, info.destination, info.hops)), info) for info in sessions]
+        # Of two of the same relayer the later one is the newer one.
+        current = {name.lower(): info for name, info in named}
+        for name in (*(name for name, _ in named), *report.by_relayer):
+            if name.lower() not in self._relayers:
+                self._relayers[name.lower()] = _Past(name)
         books = {name.lower(): messages for name, messages in report.by_relayer.items()}
         stops = report.stop_duration is not None
-        changes = _Changes(stops=stops)
+        lost, self._lost = report.sessions.lost > self._lost, report.sessions.lost
+        changes = _Changes(EndReason.STOPPED if stops else EndReason.LISTENER_GONE if lost else None)
         rows = []
         for key, past in sorted(self._relayers.items()):
-            info = current.get(past.name)
+            info = current.get(key)
             changes.note(past.name, past.info, info, now)
             past.info = info
             rows.append(_row(now, past, books.get(key, _NOTHING), stops=stops))
@@ -230,10 +234,6 @@ class History:
 _NOTHING = Messages()
 
 
-def _by_name(sessions: tuple[SessionInfo, ...]) -> dict[str, SessionInfo]:
-    return {str(Route(info.relayer, info.destination, info.hops)): info for info in sessions}
-
-
 def _row(now: float, past: _Past, messages: Messages, *, stops: bool) -> Row:
     info = past.info
     if info is not None and info.last_rtt is not None and info.last_answered_at != past.answered_at:
@@ -267,8 +267,9 @@ class _Changes:
     #: Relayers that are named one by one.
     _MOST_NAMED = 3
 
-    def __init__(self, *, stops: bool) -> None:
-        self._stops = stops
+    def __init__(self, likely_end: EndReason | None) -> None:
+        #: Of sessions that are over before anybody saw why.
+        self._likely_end = likely_end
         self._by_kind: dict[str, list[str]] = {}
 
     def note(self, name: str, before: SessionInfo | None, after: SessionInfo | None, now: float) -> None:
@@ -289,9 +290,9 @@ class _Changes:
             self._add("session open", name)
         elif was in (State.ACTIVE, State.UNREACHABLE):
             last = after or before
-            reason = EndReason.STOPPED if last is None or self._stops else last.reason
+            reason = self._likely_end if last is None or last.reason is None else last.reason
             self._add("session over" if reason is None else f"session over: {reason.value}", name)
-        elif was is State.OPENING and is_now is None and not self._stops:
+        elif was is State.OPENING and is_now is None and self._likely_end is not EndReason.STOPPED:
             self._add("could not be opened", name)
 
     def _add(self, kind: str, name: str) -> None:

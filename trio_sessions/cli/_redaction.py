@@ -23,7 +23,7 @@ _SHORTEST = 8
 _IN_URL = re.compile(r"(?<=://)[^\s/@\"'<>]+@")
 #: The value of a header that authorises, however header and value are written.
 _IN_HEADER = re.compile(
-    r"(?P<name>\b(?:authorization|x-auth-token)\\?[\"']?\s*[:=,]\s*b?\\?[\"']?)"
+    r"(?P<name>\b(?:authorization|x-auth-token)\\?[\"']?\s*[:=,]\s*(?:b(?=[\"']))?\\?[\"']?)"
     r"(?:(?:bearer|basic)\s+)?[^\s\"'\\,;}\])<>]+",
     re.IGNORECASE,
 )
