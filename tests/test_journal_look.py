@@ -103,7 +103,8 @@ def test_who_locks_a_file_that_was_removed_meanwhile_locks_the_new_one(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between its opening and its locking, another process removes the journal with its lock."""
-    opened, real_open = [], os.open
+    opened: list[str] = []
+    real_open = os.open
 
     def open_and_lose(name: str, *arguments: int) -> int:
         descriptor = real_open(name, *arguments)

@@ -152,5 +152,5 @@ async def test_bad_input(autojump_clock: MockClock) -> None:
     async with memory_world() as world:
         for given in ({}, {"relayer": "0x12"}, {"hops": 4}, {"relayer": world.relayers[0], "hops": 1}):
             with pytest.raises(InvalidInputError):
-                async with open_listener(world.hoprd, **given):  # type: ignore[arg-type]
+                async with open_listener(world.hoprd, **given):
                     pass

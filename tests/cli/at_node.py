@@ -64,6 +64,12 @@ class Site:
             seen = await look_around(hoprd, own)
         return {place(each.key): each.owner.value for each in seen if each.is_ours or not ours}
 
+    async def listed_rows(self) -> list[str]:
+        """The states of what the journals remember and the node does not list."""
+        own = Access(url=self.sim.url, token=TOKEN)
+        async with Hoprd(own.url, token=TOKEN) as hoprd:
+            return [each.state for each in await look_around(hoprd, own) if each.listener is None]
+
     async def ours(self) -> set[str]:
         """Session ids at the node without the strangers'; all of those must be there."""
         there = {each["session_id"] for each in await self.sim.listeners()}

@@ -222,3 +222,33 @@ async def test_what_cannot_be_closed_is_left_and_named(tmp_path: Path) -> None:
         await at.arm()
         assert (await at.do("reap")).status == 0
         assert await at.ours() == set()
+
+
+async def test_a_post_without_a_reply_is_shown_and_settled_or_left(tmp_path: Path) -> None:
+    async with site(tmp_path) as at:
+        await at.arm("hang:open")
+        async with at.doing("run", "--relayers", "1") as run:
+            with trio.fail_after(PATIENCE):
+                while not await at.listed_rows():
+                    pass
+            await run.end(signal.SIGKILL)
+        (row,) = await at.listed("--ours")
+        assert (row["listener"], row["owner"], row["state"], row["listed"]) == (None, "orphan", "no reply", False)
+        over = await at.do("reap", "--timeout", "1")
+        assert over.status == 3
+        assert over.out.startswith("left a POST via 0x")
+        assert len(await at.listed("--ours")) == 1
+
+
+async def test_a_port_of_a_range_rests_when_its_orphan_was_reaped(tmp_path: Path) -> None:
+    async with site(tmp_path) as at:
+        await kill_a_run(at, 2, "--namespace", "42500-42599")
+        ports = {place.rpartition(":")[2] for place in await at.owners(ours=True)}
+        assert (await at.do("reap")).status == 0
+        assert await at.ours() == set()
+        assert {each["state"] for each in await at.listed("--ours")} == {"resting"}
+        over = await at.do("run", "--namespace", "42500-42599", "--relayers", "2", "--duration", "1", "--json")
+        assert over.report["clean"]
+        again = {each["listener"].rpartition(":")[2] for each in await at.listed("--ours") if each["listener"]}
+        assert not ports & again
+        assert (await at.do("close", "--ours")).err.startswith("trio-sessions: nothing of ours to close")

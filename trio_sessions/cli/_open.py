@@ -60,7 +60,8 @@ def open_(*, access: Access, **options: object) -> int:
 
     \b
     JSON: {"schema": 1, "listener": "ip:port", "protocol": "udp", "route": text, "destination": ADDR,
-    "payload_size": bytes, "instance": name, "journal": path or null, "detached": bool}, once it is open.
+    "payload_size": bytes, "instance": name, "journal": path or null, "detached": bool}, once it
+    is open.
     """
     plan = OpenPlan(**options)  # type: ignore[arg-type]  # click's own names and types
     if (plan.relayer is None) == (plan.hops is None):
