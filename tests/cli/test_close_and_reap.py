@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,7 @@ async def test_a_strangers_listener_is_closed_only_by_force_and_by_name(tmp_path
             refused = await at.do("close", place, *arguments)
             assert refused.status == 1
             assert refused.out.startswith(f"refused {place}: it is a stranger's")
-        for typed, status in ((b"yes\n", 1), (b"127.0.0.1:28099\n", 0)):
+        for typed, status in ((None, 130), (b"yes\n", 1), (b"127.0.0.1:28099\n", 0)):
             assert victim in {each["session_id"] for each in await at.sim.listeners()}
             assert await close_on_a_terminal(at, place, typed) == status
         assert await at.ours() == set()
@@ -154,22 +155,27 @@ async def test_a_strangers_listener_is_closed_only_by_force_and_by_name(tmp_path
         assert await at.ours() == set()
 
 
-async def close_on_a_terminal(at: Site, place: str, typed: bytes) -> int:
+async def close_on_a_terminal(at: Site, place: str, typed: bytes | None) -> int:
+    """The status after this was typed; nothing, and then Ctrl-C, where there is nothing to type."""
     master, slave = pty.openpty()
+    command = [*COMMAND, "close", "--url", at.sim.url, place, "--force"]
+    process = await trio.lowlevel.open_process(command, stdin=slave, stderr=subprocess.PIPE, env=at.env)
+    assert process.stderr is not None
     try:
-        os.write(master, typed)
         with trio.fail_after(PATIENCE):
-            over = await trio.run_process(
-                [*COMMAND, "close", "--url", at.sim.url, place, "--force"],
-                stdin=slave,
-                capture_stdout=True,
-                capture_stderr=True,
-                check=False,
-                env=at.env,
-            )
-        assert b"Type its ip:port to close it" in over.stderr
-        return over.returncode
+            said = b""
+            while b"Type its ip:port to close it" not in said:
+                said += await process.stderr.receive_some()
+            if typed is None:
+                process.send_signal(signal.SIGINT)
+            else:
+                os.write(master, typed)
+            return await process.wait()
     finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.stderr.aclose()
+            await process.wait()
         os.close(master)
         os.close(slave)
 
