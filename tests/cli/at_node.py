@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import attrs
 import httpx
+import trio
 
-from tests.cli.support import TOKEN, Ended, Running, Simulator, ended, environment, get, running, simulator
-from trio_sessions import Hoprd, ListenerKey, Path as HopPath, SessionRequest
+from tests.cli.support import PATIENCE, TOKEN, Ended, Running, Simulator, ended, environment, get, running, simulator
+from trio_sessions import Hoprd, ListenerKey, NodeError, Path as HopPath, SessionRequest
 from trio_sessions.cli._access import Access
 from trio_sessions.cli._survey import look_around
 from trio_sessions.cli._table import place
@@ -25,7 +26,7 @@ class Site:
 
     sim: Simulator
     folder: Path
-    strangers: frozenset[str]
+    strangers: set[str]
 
     @property
     def env(self) -> dict[str, str]:
@@ -78,9 +79,20 @@ class Site:
 
     async def arm(self, *faults: str) -> None:
         """Have these faults, and no others."""
+        await self._tell("faults", {"faults": list(faults), "clear": True})
+
+    async def restart(self, *, down_for: float) -> None:
+        """Restart the node, and return when it is down; the strangers' listeners are gone by that, too."""
+        self.strangers.clear()
+        await self._tell("restart", {"down_for": down_for})
+        async with Hoprd(self.sim.url, token=TOKEN) as hoprd:
+            with trio.fail_after(PATIENCE), suppress(NodeError):
+                while await hoprd.addresses():
+                    pass
+
+    async def _tell(self, what: str, body: dict[str, Any]) -> None:
         async with httpx.AsyncClient(trust_env=False, headers={"X-Auth-Token": TOKEN}) as client:
-            body = {"faults": list(faults), "clear": True}
-            (await client.post(f"{self.sim.url}/simulator/faults", json=body)).raise_for_status()
+            (await client.post(f"{self.sim.url}/simulator/{what}", json=body)).raise_for_status()
 
     async def state(self) -> dict[str, Any]:
         """The simulator's word on all that is open, or opening."""
@@ -114,7 +126,7 @@ async def site(folder: Path, *arguments: str) -> AsyncIterator[Site]:
     """A site with a simulator of its own; at the end the strangers must be there."""
     with patch.dict(os.environ, XDG_STATE_HOME=str(folder)):
         async with simulator("--open-latency", "0.05", *arguments) as sim:
-            strangers = frozenset([await add_stranger(sim), await add_stranger(sim)])
+            strangers = {await add_stranger(sim), await add_stranger(sim)}
             it = Site(sim, folder, strangers)
             yield it
             await it.ours()

@@ -161,3 +161,17 @@ async def test_a_node_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
         (line,) = over.err.splitlines()
         assert line.startswith("trio-sessions: error: ")
     assert os.listdir(tmp_path) == []
+
+
+async def test_a_node_that_restarts_is_waited_for_when_asked_to(tmp_path: Path) -> None:
+    async with site(tmp_path) as at:
+        await at.detach()
+        await at.restart(down_for=2.5)
+        away = await at.do("list")
+        assert away.status in {69, 75}, away.err
+        back = await at.do("list", "--ours", "--wait", "10", "--json")
+        assert back.status == 0, back.err
+        (row,) = back.report["listeners"]
+        assert (row["owner"], row["state"]) == ("detached", "gone")
+        assert (await at.do("close", "--ours")).out.startswith("gone 127.0.0.1:")
+        assert at.journals == []

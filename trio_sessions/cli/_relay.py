@@ -42,9 +42,21 @@ class RelayPlan:
 @destination_option
 @hops_option
 @click.option(
-    "--count", type=WholeType("messages", 1, LARGEST_BATCH), metavar="N", default=10, show_default=True, help="A batch."
+    "--count",
+    type=WholeType("messages", 1, LARGEST_BATCH),
+    metavar="N",
+    default=10,
+    show_default=True,
+    help="Messages in a batch.",
 )
-@click.option("--batches", type=WholeType("batches", 1), metavar="N", default=1, show_default=True, help="How many.")
+@click.option(
+    "--batches",
+    type=WholeType("batches", 1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Batches, one after the other.",
+)
 @click.option(
     "--interval",
     type=NumberType("seconds", zero=True),
