@@ -130,3 +130,20 @@ def test_a_later_listener_on_the_port_of_ours_is_a_strangers() -> None:
         assert (stranger.owner, remembered.owner, remembered.state) == (Owner.STRANGER, Owner.ORPHAN, "gone")
     (same,) = survey([ours], [journal], Ground("default"))
     assert (same.owner, same.state) == (Owner.ORPHAN, "registered")
+
+
+def test_what_a_running_instance_asked_for_a_moment_ago_is_no_orphan() -> None:
+    request = attrs.evolve(REQUEST, listen_host=":5")
+    new = Listener(
+        ListenerKey("udp", "127.0.0.1", 5), request.destination, "#0", None, None, 1020, 395, clients=("one",)
+    )
+    row = JournalRow(1, "posting", "via", request, None, None, 1.0)
+    ground = Ground("default", ports=PortRange(5, 6))
+    for is_held, owner in ((True, Owner.RUNNING), (False, Owner.ORPHAN)):
+        journal = KnownJournal("open", JournalLook("/j", "node", (row,), is_held))
+        (seen,) = (each for each in survey([new], [journal], ground) if each.listener)
+        assert seen.owner is owner
+    elsewhere = attrs.evolve(new, key=ListenerKey("udp", "127.0.0.1", 6))
+    journal = KnownJournal("open", JournalLook("/j", "node", (row,), is_held=True))
+    (seen,) = (each for each in survey([elsewhere], [journal], ground) if each.listener)
+    assert seen.owner is Owner.ORPHAN
