@@ -166,7 +166,12 @@ def test_the_summary_of_a_relay() -> None:
     assert Summary("0x…", None, Messages(), 0, ()).as_text() == "0 sent, 0 answered"
 
 
-def test_no_folder_is_made_by_looking(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [("list",), ("reap",), ("close", "--ours"), ("open", ADDRESS), ("relay", ADDRESS)])
+def test_a_node_that_is_not_there_is_told_at_once(words: tuple[str, ...], tmp_path: Path) -> None:
     with patch.dict(os.environ, XDG_STATE_HOME=str(tmp_path)):
-        assert said("list", "--url", "http://127.0.0.1:1")[0] == 69
+        status, out, err = said(*words, "--url", "http://127.0.0.1:1")
+    assert (status, out) == (69, "")
+    (line,) = err.splitlines()
+    assert line.startswith("trio-sessions: error: GET /api/v4/account/addresses: ")
+    # And no folder was made for that.
     assert list(tmp_path.iterdir()) == []

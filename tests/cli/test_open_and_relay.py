@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 from pathlib import Path
@@ -26,8 +25,7 @@ def echo(place: str) -> bytes:
         return sock.recv(2048)
 
 
-@pytest.mark.parametrize("dialect", ["3", "4.1"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("dialect", "number"), [("3", signal.SIGINT), ("4.1", signal.SIGTERM)])
 async def test_open_keeps_a_listener_for_another_program(dialect: str, number: signal.Signals, tmp_path: Path) -> None:
     async with site(tmp_path, "--dialect", dialect) as at, at.doing("open", at.relayers[0]) as it:
         await it.wait_for("out", "\n")
@@ -142,8 +140,7 @@ async def test_what_cannot_work_is_told_in_a_line_with_its_status(tmp_path: Path
         await at.arm()
         wrong = environment(XDG_STATE_HOME=str(tmp_path), TRIO_SESSIONS_TOKEN="another-token")
         unauthorised = [
-            await ended(*command, "--url", at.sim.url, env=wrong)
-            for command in (("list",), ("reap",), ("close", "--ours"), ("open", NOBODY), ("relay", "--hops", "1"))
+            await ended(*command, "--url", at.sim.url, env=wrong) for command in (("list",), ("relay", "--hops", "1"))
         ]
         assert {over.status for over in unauthorised} == {77}
         for each in (unknown, refused, *unauthorised):
@@ -151,16 +148,6 @@ async def test_what_cannot_work_is_told_in_a_line_with_its_status(tmp_path: Path
             assert each.err.startswith("trio-sessions: error: ")
             assert TOKEN not in each.err + each.out
         assert await at.ours() == set()
-
-
-async def test_a_node_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
-    env = environment(XDG_STATE_HOME=str(tmp_path))
-    for command in (("list",), ("reap",), ("close", "--ours"), ("open", NOBODY), ("relay", NOBODY)):
-        over = await ended(*command, "--url", "http://127.0.0.1:1", env=env)
-        assert over.status == 69
-        (line,) = over.err.splitlines()
-        assert line.startswith("trio-sessions: error: ")
-    assert os.listdir(tmp_path) == []
 
 
 async def test_a_node_that_restarts_is_waited_for_when_asked_to(tmp_path: Path) -> None:
