@@ -785,7 +785,7 @@ SUMMED = "checksum = sum_of(id, {}) WHERE id = 2"
         ("UPDATE listener SET route = x'ff' WHERE id = 1", "its row 1 is damaged: its checksum is wrong"),
         (
             "UPDATE listener SET state = 'lost', " + SUMMED.format("'lost', route, request, alike, listener"),
-            "its row 2 is damaged: its state is none of closing, left, posting, registered, resting, unknown",
+            "its row 2 is damaged: its state is none of closing, detached, left, posting, registered, resting, unknown",
         ),
         (
             "UPDATE listener SET request = '[', " + SUMMED.format("state, route, '[', alike, listener"),

@@ -14,8 +14,6 @@ from math import inf
 
 import trio
 
-from trio_sessions._backoff import Backoff
-from trio_sessions._budget import open_budget
 from trio_sessions._claims import Claims
 from trio_sessions._closer import Closer
 from trio_sessions._errors import (
@@ -24,7 +22,6 @@ from trio_sessions._errors import (
     OutcomeUnknownError,
     ServerFailureError,
     SessionsError,
-    UnauthorizedError,
 )
 from trio_sessions._hoprd import Hoprd
 from trio_sessions._hurry import Hurry
@@ -35,17 +32,11 @@ from trio_sessions._limit import Limit
 from trio_sessions._listeners import Claim, ListenerEvent, ListenerState
 from trio_sessions._listing import Listing, Lookup
 from trio_sessions._log_fields import about
-from trio_sessions._matching import (
-    chose_port,
-    fits,
-    is_ambiguous,
-    is_certain,
-    is_where_asked,
-    recognise,
-)
+from trio_sessions._matching import is_where_asked
 from trio_sessions._model import Listener, SessionRequest
 from trio_sessions._past import MEMORY
 from trio_sessions._recovery import adopt_rows
+from trio_sessions._settler import Settler
 from trio_sessions._sweeper import Sweeper, request_like
 from trio_sessions._territory import Territory
 
@@ -53,8 +44,6 @@ __all__ = ["Janitor"]
 
 _log = logging.getLogger("trio_sessions.janitor")
 
-#: Waits between looks for a listener whose POST had no reply; seconds.
-_LOOK_AGAIN = (0.5, 10.0)
 #: How old a list may be, and how long it may take, to be what was there before a POST; seconds.
 _BEFORE_AGE = 1.0
 _BEFORE_TIMEOUT = 1.0
@@ -106,6 +95,14 @@ class Janitor:
             self._hurry,
             max_closes=max_closes,
             timeout=close_timeout,
+            rng=rng,
+        )
+        self._settler = Settler(
+            lookup,
+            self._claims,
+            self._hurry,
+            close=lambda claim: self._start(self._closer.close, claim),
+            close_refused=lambda claim: self._start(self._close_refused, claim),
             rng=rng,
         )
         self._sweeper = Sweeper(lookup, self._claims, self._closer, territory, self._hurry)
@@ -276,7 +273,7 @@ class Janitor:
         assert self._work is not None
         if self._journal is not None:
             for claim in adopt_rows(self._journal, self._claims, self._adopts):
-                job = self._settle if claim.state is ListenerState.UNKNOWN else self._closer.close
+                job = self._settler.settle if claim.state is ListenerState.UNKNOWN else self._closer.close
                 self._start(job, claim)
         if self._territory.own_address is not None:
             self._work.start_soon(self._sweep_at_start)
@@ -370,86 +367,11 @@ class Janitor:
                 claim.route,
                 extra=about(error=error, route=claim.route, destination=claim.request.destination),
             )
-            self._start(self._settle, claim)
+            self._start(self._settler.settle, claim)
         elif claim.state is ListenerState.POSTING:
             self._claims.apply(claim, ListenerEvent.REFUSED)
         elif claim.state is ListenerState.INTENT:
             self._claims.apply(claim, ListenerEvent.GIVEN_UP)
-
-    async def _settle(self, claim: Claim) -> None:
-        """Find out what became of a POST without a reply: look until it is known or cannot happen any more."""
-        request = claim.request
-        # The node cannot complete it later than that; and what nobody uses has ended by itself some time after.
-        latest = claim.posted_at + open_budget(request.forward.length, request.back.length, balancer=True)
-        pause = Backoff(*_LOOK_AGAIN, self._rng)
-        # What a reply named is there, if it is, at once.
-        wait = 0.0 if claim.refused is not None else pause.next()
-        while True:
-            await self._hurry.pause(wait)
-            wait = pause.next()
-            looked_at = trio.current_time()
-            try:
-                listing = await self._lookup.since(looked_at)
-            except NodeError as error:
-                # On our own address, a sweep may have found it meanwhile; then it is the closer's.
-                if claim.state is not ListenerState.UNKNOWN:
-                    return
-                claim.error = claim.error or error
-                if isinstance(error, UnauthorizedError) or looked_at > latest + MEMORY:
-                    self._claims.give_up(claim)
-                    return
-                continue
-            if claim.state is not ListenerState.UNKNOWN:
-                return
-            if claim.refused is not None and listing.has(claim.refused):
-                claim.listener = claim.refused
-                self._claims.apply(claim, ListenerEvent.FOUND)
-                self._start(self._close_refused, claim)
-                return
-            if self._judge(claim, listing, latest):
-                return
-
-    def _judge(self, claim: Claim, listing: Listing, latest: float) -> bool:
-        """Settle the claim by this look, if it can be; False to look again."""
-        unclaimed = [
-            listener
-            for key, listener in listing.listeners.items()
-            if self._claims.holder(key) is None and not self._claims.past.knows(listener, listing)
-        ]
-        if is_ambiguous(claim, self._claims, unclaimed):
-            # For good: when one of them is gone, nobody knows which.
-            self._claims.note_ambiguous(claim)
-        found = recognise(claim, self._claims, unclaimed)
-        # What comes to be listed when no POST of ours can be under way any more is a stranger's, unless by its port.
-        if found is not None and (listing.started_at <= latest or chose_port(claim.request)):
-            fields = about(route=claim.route, listener=found.key)
-            _log.warning("found the listener of the lost reply: %s, closing it", found.key, extra=fields)
-            claim.missed = False
-            self._claims.hold(claim, found)
-            self._claims.apply(claim, ListenerEvent.FOUND)
-            self._start(self._closer.close, claim)
-            return True
-        alike = [listener for listener in unclaimed if fits(claim, listener)]
-        if alike:
-            names = ", ".join(str(listener.key) for listener in alike)
-            claim.error = SessionsError(f"its reply was lost, and it cannot be told from a stranger's: perhaps {names}")
-            if self._hurry and not any(is_certain(claim, listener) for listener in alike):
-                # No further look would tell more, and there is no time for the idle end.
-                self._claims.give_up(claim)
-                return True
-        if listing.started_at < latest:
-            return False
-        if alike:
-            # It may be a stranger's, so it isn't touched; ours would end by itself, since nobody uses it.
-            if listing.started_at > latest + MEMORY:
-                self._claims.give_up(claim)
-                return True
-        elif claim.missed:
-            self._claims.apply(claim, ListenerEvent.NOT_FOUND)
-            return True
-        else:
-            claim.missed = True
-        return False
 
     # -- for all of them
 

@@ -28,6 +28,7 @@ from trio_sessions._leaf import open_leaf_nursery
 from trio_sessions._lifecycle import EndReason
 from trio_sessions._listeners import Claim, ListenerState
 from trio_sessions._listing import Lookup
+from trio_sessions._log_fields import about
 from trio_sessions._model import Listener, Path
 from trio_sessions._options import PoolOptions
 from trio_sessions._report import LeftListener
@@ -99,7 +100,12 @@ class OpenListener:
             if trio.current_time() >= touched_at + self._options.keepalive_interval and not self.is_detached:
                 touched_at = trio.current_time()
                 if (error := await touch(self._hoprd, self.listener)) is not None:
-                    _log.debug("kept %s alive: %s", self.listener.key, error)
+                    _log.debug(
+                        "kept %s alive: %s",
+                        self.listener.key,
+                        error,
+                        extra=about(error=error, listener=self.listener.key),
+                    )
             if await self._is_gone():
                 self._gone.set()
                 return
@@ -111,7 +117,7 @@ class OpenListener:
             try:
                 listing = await self._lookup.since(trio.current_time())
             except NodeError as error:
-                _log.info("no list of the node's listeners: %s", error)
+                _log.info("no list of the node's listeners: %s", error, extra=about(error=error))
                 return False
             if listing.has(self.listener):
                 return False

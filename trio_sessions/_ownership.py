@@ -13,6 +13,7 @@ import attrs
 
 from trio_sessions._journal_look import JournalLook
 from trio_sessions._journal_row import RESTING, JournalRow
+from trio_sessions._matching import answers
 from trio_sessions._model import Listener, ListenerKey
 from trio_sessions._namespaces import PortRange
 
@@ -127,6 +128,7 @@ class Sighting:
 def survey(listeners: Iterable[Listener], journals: Sequence[KnownJournal], ground: Ground) -> tuple[Sighting, ...]:
     """Each of the node's listeners, and each row of the journals that none of them is, ours first."""
     rows = _by_key(journals)
+    pending = [(each, row) for each in journals if each.look.is_held for row in each.look.rows if row.listener is None]
     seen: set[tuple[str, int]] = set()
     found = []
     for listener in listeners:
@@ -134,7 +136,7 @@ def survey(listeners: Iterable[Listener], journals: Sequence[KnownJournal], grou
         # Of a file and its copy, the one in use counts.
         named.sort(key=lambda each: not each[0].look.is_held)
         seen.update((journal.look.path, row.id) for journal, row in named)
-        found.append(_remembered(listener, *named[0]) if named else _placed(listener, ground))
+        found.append(_remembered(listener, *named[0]) if named else _placed(listener, ground, pending))
     found += [
         _remembered(None, journal, row)
         for journal in journals
@@ -164,10 +166,14 @@ def _remembered(listener: Listener | None, journal: KnownJournal, row: JournalRo
     return Sighting(owner, listener, Proof.JOURNAL, journal.instance, journal, row)
 
 
-def _placed(listener: Listener, ground: Ground) -> Sighting:
+def _placed(listener: Listener, ground: Ground, pending: Sequence[tuple[KnownJournal, JournalRow]]) -> Sighting:
     proof = ground.proof(listener.key)
     if proof is None:
         return Sighting(Owner.STRANGER, listener)
+    for journal, row in pending:
+        # Its reply came a moment ago, or is under way: whoever runs may be about to write it down.
+        if row.state != RESTING and answers(row.request, listener):
+            return Sighting(Owner.RUNNING, listener, proof, journal.instance)
     return Sighting(Owner.RUNNING if ground.is_held else Owner.ORPHAN, listener, proof, ground.instance)
 
 

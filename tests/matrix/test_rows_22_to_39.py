@@ -1363,7 +1363,9 @@ async def test_row_39_a_second_instance_of_the_same_name_is_told_at_once(
                     pytest.fail("it started")
             assert "\n" not in str(caught.value)
             assert caught.value.remedy
-            assert (ids(it), it.world.sim.node.counters.calls, trio.current_time()) == (had, calls, now)
+            assert (ids(it), it.world.sim.node.counters.calls) == (had, calls)
+            # Somebody who only looks may have the lock for a moment: so it is tried for a fifth of a second.
+            assert trio.current_time() == pytest.approx(now + 0.2)
             assert (await session.relay(1)).answered == 1
         # The name is free again, and the refused one has broken nothing.
         async with it.pool() as pool:

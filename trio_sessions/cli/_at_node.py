@@ -30,6 +30,8 @@ __all__ = ["explained", "open_node", "quiet_log", "run_at_node"]
 #: Seconds between two tries of a node that is waited for, and that one of them may take.
 _WAIT_INTERVAL = 0.5
 _PATIENCE = 10.0
+#: What a node that is coming up, or a proxy before it, does.
+_AWAY = (NodeUnavailableError, OutcomeUnknownError, NotReadyError, ServerFailureError)
 #: What may work the next time without anybody changing anything.
 _TEMPORARY = (OutcomeUnknownError, ServerFailureError, NotReadyError, RejectedError, PortsUsedUpError)
 
@@ -110,7 +112,7 @@ async def open_node(access: Access, wait: float = 0.0) -> AsyncIterator[Hoprd]:
                 await hoprd.addresses()
                 break
             except NodeError as error:
-                is_away = isinstance(error, NodeUnavailableError | NotReadyError | ServerFailureError)
+                is_away = isinstance(error, _AWAY)
                 if not is_away or trio.current_time() >= deadline:
                     raise
             await trio.sleep(min(_WAIT_INTERVAL, max(0.0, deadline - trio.current_time())))

@@ -9,7 +9,8 @@ import click
 
 from trio_sessions._errors import InvalidInputError
 from trio_sessions.cli._access import Access, node_options
-from trio_sessions.cli._params import AddressType, CheckedType, NumberType
+from trio_sessions.cli._common_options import json_option, timeout_option, wait_option
+from trio_sessions.cli._params import AddressType, CheckedType
 from trio_sessions.cli._signals import hold_signals
 from trio_sessions.cli._status import STATUS_HELP
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from trio_sessions.cli._decisions import Decision
 
 __all__ = ["close"]
+
+#: Bytes of a line that somebody types.
+_LONGEST_LINE = 4096
 
 
 def _read_place(text: str) -> ListenerKey:
@@ -48,17 +52,10 @@ def _read_place(text: str) -> ListenerKey:
 @click.option("--ours", is_flag=True, help="All of ours that no running instance has, detached ones included.")
 @click.option("--force", is_flag=True, help="Also what a running instance has; and, once it is named, a stranger's.")
 @click.option("--yes", "confirmed", is_flag=True, help="With --force: ask nobody to type a stranger's ip:port.")
-@click.option(
-    "--timeout",
-    type=NumberType("seconds"),
-    metavar="S",
-    default=10.0,
-    show_default=True,
-    help="Seconds for the closing, whatever the node does.",
-)
+@timeout_option
 @node_options
-@click.option("--wait", type=NumberType("seconds", zero=True), metavar="S", default=0.0, help="Wait for the node.")
-@click.option("--json", "wants_json", is_flag=True, help="Print one JSON object.")
+@wait_option
+@json_option
 def close(
     *,
     access: Access,
@@ -152,12 +149,14 @@ def _choose(
 
 async def _ask(decision: Decision) -> Decision:
     """Have a person type what is to be closed, where that is asked for; anything else refuses it."""
+    import os
     import sys
 
     import attrs
     import trio
 
     from trio_sessions.cli._decisions import Action
+    from trio_sessions.cli._streams import say
     from trio_sessions.cli._tell import name_of
 
     if decision.action is not Action.ASK:
@@ -166,10 +165,10 @@ async def _ask(decision: Decision) -> Decision:
     if sys.stdin is None or not sys.stdin.isatty():
         why = "it is a stranger's, and nobody is there to type its ip:port: give --yes, too"
         return attrs.evolve(decision, action=Action.REFUSE, why=why)
-    sys.stderr.write(f"{name} is a stranger's. Type its ip:port to close it: ")
-    sys.stderr.flush()
-    # A signal ends the command while nobody types; the thread is left to itself.
-    typed = await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
-    if typed.strip() == name:
+    say(f"{name} is a stranger's. Type its ip:port to close it:")
+    # Not readline: in a thread, it would have the stream's lock when a signal ends the command.
+    await trio.lowlevel.wait_readable(sys.stdin)
+    typed = os.read(sys.stdin.fileno(), _LONGEST_LINE)
+    if typed.decode(errors="replace").strip() == name:
         return attrs.evolve(decision, action=Action.CLOSE)
     return attrs.evolve(decision, action=Action.REFUSE, why="it is a stranger's, and another ip:port was typed")

@@ -7,7 +7,7 @@ import json
 import click
 
 from trio_sessions.cli._access import Access, node_options
-from trio_sessions.cli._params import NumberType
+from trio_sessions.cli._common_options import json_option, wait_option
 from trio_sessions.cli._signals import hold_signals
 from trio_sessions.cli._status import CLEAN, STATUS_HELP
 
@@ -19,8 +19,8 @@ __all__ = ["list_"]
 @click.option("--protocol", type=click.Choice(["udp", "tcp"]), default="udp", show_default=True, help="Of which kind.")
 @click.option("--ours", is_flag=True, help="Show ours alone.")
 @click.option("--wide", is_flag=True, help="Show addresses whole on a narrow terminal, too.")
-@click.option("--wait", type=NumberType("seconds", zero=True), metavar="S", default=0.0, help="Wait for the node.")
-@click.option("--json", "wants_json", is_flag=True, help="Print one JSON object.")
+@wait_option
+@json_option
 def list_(*, access: Access, protocol: str, ours: bool, wide: bool, wait: float, wants_json: bool) -> int:
     """Show every listener of a node: where it listens, through whom, whose it is, how old, and what the journal knows.
 

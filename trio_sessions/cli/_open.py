@@ -8,7 +8,14 @@ import click
 from trio_sessions._errors import InvalidInputError
 from trio_sessions._namespaces import DedicatedAddress
 from trio_sessions.cli._access import Access, node_options
-from trio_sessions.cli._params import AddressType, NumberType, WholeType
+from trio_sessions.cli._common_options import (
+    destination_option,
+    hops_option,
+    json_option,
+    open_timeout_option,
+    wait_option,
+)
+from trio_sessions.cli._params import AddressType
 from trio_sessions.cli._signals import hold_signals
 from trio_sessions.cli._status import STATUS_HELP
 
@@ -30,19 +37,13 @@ class OpenPlan:
 
 @click.command("open", epilog=STATUS_HELP, short_help="Open one listener for another program.")
 @click.argument("relayer", metavar="[RELAYER]", type=AddressType(), required=False)
-@click.option(
-    "--destination",
-    "destinations",
-    type=AddressType(),
-    multiple=True,
-    help="Exit node; give it several times to have one of them chosen.  [default: any connected peer]",
-)
-@click.option("--hops", type=WholeType("hops", 0, 3), metavar="N", help="Instead of RELAYER: the node picks so many.")
+@destination_option
+@hops_option
 @click.option("--detach", is_flag=True, help="Leave it at the node, and end at once.")
-@click.option("--timeout", type=NumberType("seconds"), metavar="S", help="For the opening.  [default: all it may take]")
+@open_timeout_option
 @node_options
-@click.option("--wait", type=NumberType("seconds", zero=True), metavar="S", default=0.0, help="Wait for the node.")
-@click.option("--json", "wants_json", is_flag=True, help="Print one JSON object.")
+@wait_option
+@json_option
 def open_(*, access: Access, **options: object) -> int:
     """Open one session through RELAYER, or by --hops, print the ip:port that listens for it, and keep it until SIGINT
     or SIGTERM; then close it.
@@ -60,7 +61,8 @@ def open_(*, access: Access, **options: object) -> int:
 
     \b
     JSON: {"schema": 1, "listener": "ip:port", "protocol": "udp", "route": text, "destination": ADDR,
-    "payload_size": bytes, "instance": name, "journal": path or null, "detached": bool}, once it is open.
+    "payload_size": bytes, "instance": name, "journal": path or null, "detached": bool}, once it
+    is open.
     """
     plan = OpenPlan(**options)  # type: ignore[arg-type]  # click's own names and types
     if (plan.relayer is None) == (plan.hops is None):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import AbstractAsyncContextManager
 
+import attrs
 import trio
 
 from trio_sessions import Hoprd, OpenListener, PoolOptions, SessionOpenError, open_listener
@@ -17,6 +18,9 @@ from trio_sessions.cli._table import place
 from trio_sessions.cli._temporary import check_relayer, detached_name, names, remembered, temporary_instance
 
 __all__ = ["Opening"]
+
+#: Seconds between looks whether the node still has the listener: who uses it learns of its end from nobody else.
+_LOOK_INTERVAL = 2.0
 
 
 class Opening:
@@ -55,7 +59,7 @@ class Opening:
         plan = self._plan
 
         def enter(options: PoolOptions) -> AbstractAsyncContextManager[OpenListener]:
-            self._options = options
+            self._options = options = attrs.evolve(options, reconcile_interval=_LOOK_INTERVAL)
             return open_listener(hoprd, plan.relayer, hops=plan.hops, options=options, timeout=plan.timeout)
 
         candidates = [detached_name()] if plan.detach else names("open")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trio_sessions.cli._access import Access, node_options
-from trio_sessions.cli._params import NumberType
+from trio_sessions.cli._common_options import json_option, timeout_option, wait_option
 from trio_sessions.cli._signals import hold_signals
 from trio_sessions.cli._status import CLEAN, STATUS_HELP
 
@@ -24,17 +24,10 @@ _SECOND_LOOK = 0.5
 
 @click.command(epilog=STATUS_HELP, short_help="Close what is ours and nobody has any more.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be closed, and why; change nothing.")
-@click.option(
-    "--timeout",
-    type=NumberType("seconds"),
-    metavar="S",
-    default=10.0,
-    show_default=True,
-    help="Seconds for the closing, whatever the node does.",
-)
+@timeout_option
 @node_options
-@click.option("--wait", type=NumberType("seconds", zero=True), metavar="S", default=0.0, help="Wait for the node.")
-@click.option("--json", "wants_json", is_flag=True, help="Print one JSON object.")
+@wait_option
+@json_option
 def reap(*, access: Access, dry_run: bool, timeout: float, wait: float, wants_json: bool) -> int:
     """Close the orphans of ours at a node: what the journals of instances that don't run remember, and, with
     --namespace dedicated, what is on the address of an instance that doesn't run.

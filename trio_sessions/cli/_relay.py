@@ -7,6 +7,13 @@ import click
 
 from trio_sessions._errors import InvalidInputError
 from trio_sessions.cli._access import Access, node_options
+from trio_sessions.cli._common_options import (
+    destination_option,
+    hops_option,
+    json_option,
+    open_timeout_option,
+    wait_option,
+)
 from trio_sessions.cli._params import AddressType, NumberType, WholeType
 from trio_sessions.cli._run import LARGEST_BATCH
 from trio_sessions.cli._signals import hold_signals
@@ -32,18 +39,24 @@ class RelayPlan:
 
 @click.command(epilog=STATUS_HELP, short_help="Send a batch of messages through one relayer, like ping.")
 @click.argument("relayer", metavar="[RELAYER]", type=AddressType(), required=False)
+@destination_option
+@hops_option
 @click.option(
-    "--destination",
-    "destinations",
-    type=AddressType(),
-    multiple=True,
-    help="Exit node; give it several times to have one of them chosen.  [default: any connected peer]",
+    "--count",
+    type=WholeType("messages", 1, LARGEST_BATCH),
+    metavar="N",
+    default=10,
+    show_default=True,
+    help="Messages in a batch.",
 )
-@click.option("--hops", type=WholeType("hops", 0, 3), metavar="N", help="Instead of RELAYER: the node picks so many.")
 @click.option(
-    "--count", type=WholeType("messages", 1, LARGEST_BATCH), metavar="N", default=10, show_default=True, help="A batch."
+    "--batches",
+    type=WholeType("batches", 1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Batches, one after the other.",
 )
-@click.option("--batches", type=WholeType("batches", 1), metavar="N", default=1, show_default=True, help="How many.")
 @click.option(
     "--interval",
     type=NumberType("seconds", zero=True),
@@ -52,10 +65,10 @@ class RelayPlan:
     show_default=True,
     help="Seconds from one batch to the next.",
 )
-@click.option("--timeout", type=NumberType("seconds"), metavar="S", help="For the opening.  [default: all it may take]")
+@open_timeout_option
 @node_options
-@click.option("--wait", type=NumberType("seconds", zero=True), metavar="S", default=0.0, help="Wait for the node.")
-@click.option("--json", "wants_json", is_flag=True, help="Print one JSON object at the end.")
+@wait_option
+@json_option
 def relay(*, access: Access, **options: object) -> int:
     """Send messages through RELAYER, or by --hops, to an exit node and back; print a line for each, and a summary.
 

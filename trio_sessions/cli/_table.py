@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from trio_sessions._model import Listener, ListenerKey, Path
@@ -15,8 +16,10 @@ __all__ = ["age_text", "as_data", "place", "shorten", "show_table", "via"]
 _COLUMNS = ("LISTENER", "VIA", "DESTINATION", "OWNER", "AGE", "STATE")
 #: Columns of a terminal from which on addresses of 42 characters stand there whole.
 _WIDE = 150
-#: Characters of a shortened address, and of an instance's name.
-_SHORT = 11
+#: Characters of a shortened address, and of an instance's name; and between two columns.
+_SHORT = 10
+_LONGEST_NAME = 15
+_GAP = 2
 _STYLES = {Owner.ORPHAN: "yellow", Owner.STRANGER: "dim", Owner.DETACHED: "cyan", Owner.RUNNING: ""}
 
 
@@ -82,31 +85,43 @@ def show_table(sightings: Sequence[Sighting], *, wide: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, soft_wrap=wide)
+    console = Console(highlight=False)
     whole = wide or console.width >= _WIDE
+    lines = [_cells(each, whole=whole) for each in sightings]
+    columns = range(len(_COLUMNS)) if wide else _fitting(lines, console.width)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
-        # The place is what other commands take: it is never cut.
-        table.add_column(name, no_wrap=True, justify="right" if name == "AGE" else "left")
-    for each in sightings:
-        style = _STYLES[each.owner]
-        table.add_row(*(Text(cell, style=style) for cell in _cells(each, whole=whole)))
-    if wide:
-        console.width = max(console.width, console.measure(table).maximum)
-    try:
+    for column in columns:
+        table.add_column(_COLUMNS[column], no_wrap=True, justify="right" if _COLUMNS[column] == "AGE" else "left")
+    for each, line in zip(sightings, lines, strict=True):
+        table.add_row(*(Text(line[column], style=_STYLES[each.owner]) for column in columns))
+    # What other commands take is never cut, however narrow it is here.
+    console.width = max(console.width, _width(lines, columns))
+    # A reader that has gone is no error.
+    with suppress(OSError):
         console.print(table)
-    except OSError:
-        # A reader that has gone.
-        return
+
+
+def _fitting(lines: Sequence[tuple[str, ...]], width: int) -> Sequence[int]:
+    """The columns that there is room for: the less telling ones go first."""
+    columns = list(range(len(_COLUMNS)))
+    for name in ("DESTINATION", "AGE", "VIA"):
+        if _width(lines, columns) > width:
+            columns.remove(_COLUMNS.index(name))
+    return columns
+
+
+def _width(lines: Sequence[tuple[str, ...]], columns: Sequence[int]) -> int:
+    widest = (max(len(line[column]) for line in (_COLUMNS, *lines)) for column in columns)
+    return sum(widest) + _GAP * (len(columns) - 1)
 
 
 def _cells(sighting: Sighting, *, whole: bool) -> tuple[str, ...]:
     owner = sighting.owner.value
     if sighting.instance is not None:
-        instance = sighting.instance if whole else shorten(sighting.instance, 16)
-        owner = instance if sighting.owner is Owner.RUNNING else f"{owner} of {instance}"
-        if sighting.owner is Owner.DETACHED:
-            owner = instance if instance.startswith("detached") else f"detached {instance}"
+        instance = sighting.instance if whole else shorten(sighting.instance, _LONGEST_NAME)
+        # The name of a detached one says so already.
+        says_all = sighting.owner is Owner.RUNNING or instance.startswith(owner)
+        owner = instance if says_all else f"{owner} {instance}"
     relayer, destination = via(sighting), _destination(sighting)
     return (
         place(sighting.key),
