@@ -8,7 +8,7 @@ import sys
 __all__ = ["main"]
 
 #: What the extra ``cli`` brings.
-_EXTRA = ("click", "hypercorn", "rich")
+_EXTRA = ("cattrs", "click", "hypercorn", "rich")
 
 
 def main() -> None:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import click
 
 from trio_sessions._errors import SessionsError
+from trio_sessions.cli._config import config
 from trio_sessions.cli._run import run
 from trio_sessions.cli._simulate import simulate
-from trio_sessions.cli._status import CLEAN, INTERRUPTED, CommandError, one_line, status_of
+from trio_sessions.cli._status import CLEAN, INTERRUPTED, CommandError, lines_of, status_of
 from trio_sessions.cli._streams import say
 
 __all__ = ["run_command"]
@@ -31,29 +32,31 @@ def _commands() -> None:
     """
 
 
+_commands.add_command(config)
 _commands.add_command(run)
 _commands.add_command(simulate)
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run the command line with ``arguments``; says what is wrong in one line, and returns the exit status."""
+    """Run the command line with ``arguments``; says what is wrong, line by line, and returns the exit status."""
     try:
         # Without click's own handling: it would need several lines for a wrong option, and exit.
         status = _commands.main(list(arguments), prog_name=_PROGRAM, standalone_mode=False)
     except (SessionsError, CommandError) as error:
-        return _fail(one_line(error), status_of(error))
+        return _fail(lines_of(error), status_of(error))
     except click.exceptions.NoArgsIsHelpError as error:
         say(error.format_message())
         return error.exit_code
     except click.UsageError as error:
-        return _fail(_usage(error), error.exit_code)
+        return _fail([_usage(error)], error.exit_code)
     except click.exceptions.Abort:
         return INTERRUPTED
     return status if isinstance(status, int) else CLEAN
 
 
-def _fail(message: str, status: int) -> int:
-    say(f"{_PROGRAM}: error: {message}")
+def _fail(messages: Sequence[str], status: int) -> int:
+    for message in messages:
+        say(f"{_PROGRAM}: error: {message}")
     return status
 
 

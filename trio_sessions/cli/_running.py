@@ -12,8 +12,6 @@ from trio_sessions import (
     Hoprd,
     InvalidInputError,
     Node,
-    NodeOptions,
-    PoolOptions,
     PoolReport,
     SessionsError,
     raise_descriptor_limit,
@@ -24,7 +22,6 @@ from trio_sessions.cli._plan import SIMULATED_RELAYERS, Plan
 from trio_sessions.cli._progress import show_progress
 from trio_sessions.cli._screen import Screen
 from trio_sessions.cli._signals import receive_signals
-from trio_sessions.cli._state import default_journal
 from trio_sessions.cli._status import UNAVAILABLE, CommandError
 from trio_sessions.cli._traffic import Traffic
 
@@ -96,16 +93,8 @@ class Run:
         self._hoprd = hoprd
         self._node = Node(
             self._hoprd,
-            NodeOptions(relayers=plan.named_relayers, hops=plan.hops),
-            PoolOptions(
-                destinations=plan.destinations,
-                grace_period=plan.grace_period,
-                stop_timeout=plan.stop_timeout,
-                namespace=plan.namespace_to_use,
-                instance=plan.instance,
-                journal=default_journal(hoprd.url, plan.instance) if plan.has_default_journal else plan.journal,
-                connect_host=plan.connect_host,
-            ),
+            plan.node_options,
+            plan.pool_options(hoprd.url),
             rng=random.Random(plan.seed),
             connect=connect,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trio_sessions._errors import (
     CannotPinRelayerError,
     InstanceInUseError,
@@ -24,6 +26,8 @@ __all__ = [
     "UNAVAILABLE",
     "USAGE",
     "CommandError",
+    "ConfigError",
+    "lines_of",
     "one_line",
     "status_of",
 ]
@@ -67,6 +71,28 @@ class CommandError(Exception):
         super().__init__(message)
         self.status = status
 
+    @property
+    def lines(self) -> list[str]:
+        """What to say of it."""
+        return [one_line(self)]
+
+
+class ConfigError(CommandError):
+    """The configuration is wrong, in the places that ``problems`` names.
+
+    Attributes:
+        problems: each of them, as text in one line; there is at least one.
+    """
+
+    def __init__(self, problems: Sequence[object]) -> None:
+        super().__init__("\n".join(map(str, problems)), CONFIG)
+        self.problems = tuple(problems)
+
+    @property
+    def lines(self) -> list[str]:
+        """A line for each problem."""
+        return [str(problem) for problem in self.problems]
+
 
 def status_of(error: SessionsError | CommandError) -> int:
     """The exit status for an error."""
@@ -79,6 +105,11 @@ def status_of(error: SessionsError | CommandError) -> int:
     if isinstance(error, NodeUnavailableError):
         return UNAVAILABLE
     return FAILED
+
+
+def lines_of(error: SessionsError | CommandError) -> list[str]:
+    """What to say of an error, a line for each thing that is wrong."""
+    return error.lines if isinstance(error, CommandError) else [one_line(error)]
 
 
 def one_line(error: SessionsError | CommandError) -> str:
