@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -15,7 +15,7 @@ from trio_sessions.cli._streams import say
 from trio_sessions.cli._token import Token, find_token
 from trio_sessions.cli.settings import Configuration, Sources
 
-__all__ = ["Access", "node_options", "token_of", "warn"]
+__all__ = ["Access", "node_options", "token_of", "warn", "warnings_of"]
 
 #: Where a node's API is unless its configuration says otherwise (contract §1.1).
 DEFAULT_URL = "http://127.0.0.1:3001"
@@ -77,7 +77,7 @@ def node_options(command: Callable[..., int]) -> Callable[..., int]:
     def with_access(*, config: str | None, **options: Any) -> int:
         configuration = Sources(flags=take_flags(options), config=config).read()
         token = token_of(configuration)
-        warn(configuration, token)
+        warn(warnings_of(configuration, token))
         return command(access=Access.of(configuration, None if token is None else token.value), **options)
 
     return setting_flags(_NAMES)(with_access)
@@ -96,8 +96,13 @@ def token_of(configuration: Configuration) -> Token | None:
         raise configuration.blame(error) from None
 
 
-def warn(configuration: Configuration, token: Token | None) -> None:
-    """Say what may be a mistake in a configuration, on stderr."""
-    for warning in (*configuration.warnings, token.warning if token is not None else ""):
-        if warning:
-            say(f"trio-sessions: warning: {warning}")
+def warnings_of(configuration: Configuration, token: Token | None) -> tuple[str, ...]:
+    """What may be a mistake in a configuration."""
+    of_token = () if token is None or not token.warning else (token.warning,)
+    return (*configuration.warnings, *of_token)
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """Say what may be a mistake, on stderr."""
+    for warning in warnings:
+        say(f"trio-sessions: warning: {warning}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from trio_sessions._errors import InvalidInputError
-from trio_sessions.cli._access import token_of, warn
+from trio_sessions.cli._access import token_of, warn, warnings_of
 from trio_sessions.cli._plan import Plan
 from trio_sessions.cli._status import CLEAN, CONFIG, CommandError, ConfigError, lines_of
 from trio_sessions.cli._streams import say, write_stdout
@@ -102,7 +102,7 @@ def check(*, file: str | None, wants_json: bool) -> int:
         problems = list(lines_of(error))
     else:
         files = configuration.files
-        warn(configuration, token)
+        warn(warnings_of(configuration, token))
     if wants_json:
         told = [each.to_json() if isinstance(each, Problem) else {"text": str(each)} for each in problems]
         write_stdout(json.dumps({"schema": 1, "ok": not problems, "files": list(files), "problems": told}))
@@ -130,7 +130,7 @@ def show(*, config: str | None, wants_json: bool) -> int:
     from trio_sessions.cli.settings._text import as_json, as_text
 
     configuration, token = _read(Sources(config=config))
-    warn(configuration, token)
+    warn(warnings_of(configuration, token))
     write_stdout(json.dumps(as_json(configuration, token)) if wants_json else as_text(configuration, token))
     return CLEAN
 

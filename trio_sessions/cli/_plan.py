@@ -12,10 +12,11 @@ from trio_sessions._errors import InvalidInputError
 from trio_sessions._namespaces import DedicatedAddress, Namespace, PortRange, Shared
 from trio_sessions._node import NodeOptions
 from trio_sessions._options import PoolOptions
+from trio_sessions.cli._access import token_of, warnings_of
 from trio_sessions.cli._state import default_journal
-from trio_sessions.cli.settings import SETTINGS, Configuration, Settings, Source
+from trio_sessions.cli.settings import SETTINGS, Configuration, Settings, Source, Sources
 
-__all__ = ["SIMULATED_RELAYERS", "Plan"]
+__all__ = ["SIMULATED_RELAYERS", "Plan", "Reading", "read_plan"]
 
 #: Of a simulated node, when nobody names a number.
 SIMULATED_RELAYERS = 5
@@ -167,3 +168,32 @@ class Plan:
         shared = {field.name: getattr(self, field.name) for field in attrs.fields(PoolOptions) if field.name in ours}
         journal = default_journal(url, self.instance) if self.has_default_journal else self.journal
         return PoolOptions(**{**shared, "namespace": self.namespace_to_use, "journal": journal})
+
+
+@attrs.frozen
+class Reading:
+    """What one reading of the configuration came to.
+
+    Attributes:
+        plan: that it makes.
+        configuration: with the origins of the values.
+        warnings: what may be a mistake.
+    """
+
+    plan: Plan
+    configuration: Configuration
+    warnings: tuple[str, ...]
+
+
+def read_plan(sources: Sources, *, seed: int | None = None) -> Reading:
+    """Read everything that a run's plan is made of, and check that it goes together.
+
+    Raises:
+        ConfigError: a file, a variable or the token is wrong.
+        InvalidInputError: a flag is.
+    """
+    configuration = sources.read()
+    token = None if sources.simulate else token_of(configuration)
+    value = None if token is None else token.value
+    plan = Plan.of(configuration, simulate=sources.simulate, token=value, seed=seed)
+    return Reading(plan, configuration, warnings_of(configuration, token))

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import signal
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from trio_sessions._errors import InvalidInputError
 from trio_sessions._session import MAX_BATCH
-from trio_sessions.cli._access import token_of, warn
+from trio_sessions.cli._access import warn
 from trio_sessions.cli._flags import setting_flags, take_flags
 from trio_sessions.cli._params import WholeType
-from trio_sessions.cli._plan import Plan
-from trio_sessions.cli._signals import hold_signals
+from trio_sessions.cli._plan import Reading, read_plan
+from trio_sessions.cli._signals import hold_signals, reload_signals
 from trio_sessions.cli._status import CLEAN, LEFT, STATUS_HELP, one_line, status_of
 from trio_sessions.cli._streams import say, write_stdout
-from trio_sessions.cli.settings import LEVELS, SETTINGS, Configuration, Sources
+from trio_sessions.cli.settings import LEVELS, SETTINGS, Sources
 
 __all__ = ["LARGEST_BATCH", "run"]
 
@@ -56,34 +59,36 @@ def run(
     if verbosity:
         said = flags.get("log_level", LEVELS[-1])
         flags["log_level"] = min(said, LEVELS[max(0, 2 - verbosity)], key=LEVELS.index)
-    sources = Sources(flags=flags, config=config, simulate=simulate)
-    configuration = sources.read()
-    plan = _plan(configuration, simulate=simulate, seed=seed)
-    if plan.url is None and not simulate:
-        raise InvalidInputError("--simulate and --url", None, "neither is given", _CHOOSE)
+    read = functools.partial(_read, Sources(flags=flags, config=config, simulate=simulate), seed)
+    reading = read()
+    warn(reading.warnings)
+    reloading = reload_signals()
     # From here on a signal stops the run, even while the modules below are imported.
-    with hold_signals():
-        return _run(plan, configuration, wants_json=wants_json)
+    with hold_signals(*reloading):
+        return _run(reading, read, reloading, wants_json=wants_json)
 
 
-def _plan(configuration: Configuration, *, simulate: bool, seed: int | None) -> Plan:
-    token = None if simulate else token_of(configuration)
-    warn(configuration, token)
-    return Plan.of(configuration, simulate=simulate, token=None if token is None else token.value, seed=seed)
+def _read(sources: Sources, seed: int | None) -> Reading:
+    reading = read_plan(sources, seed=seed)
+    if reading.plan.url is None and not sources.simulate:
+        raise InvalidInputError("--simulate and --url", None, "neither is given", _CHOOSE)
+    return reading
 
 
-def _run(plan: Plan, configuration: Configuration, *, wants_json: bool) -> int:
+def _run(
+    reading: Reading, read: Callable[[], Reading], reloading: tuple[signal.Signals, ...], *, wants_json: bool
+) -> int:
     import trio
 
     from trio_sessions.cli._report_text import as_json, as_text
     from trio_sessions.cli._running import relay
     from trio_sessions.cli._screen import open_screen
 
-    with open_screen(_VERBOSITY[plan.log_level]) as screen:
+    with open_screen(_VERBOSITY[reading.plan.log_level]) as screen:
         try:
-            outcome = trio.run(relay, plan, screen)
+            outcome = trio.run(relay, reading.plan, screen, read, reloading)
         except InvalidInputError as error:
-            raise configuration.blame(error) from error
+            raise reading.configuration.blame(error) from error
     write_stdout(json.dumps(as_json(outcome), allow_nan=False) if wants_json else as_text(outcome))
     if outcome.failure is not None:
         say(f"trio-sessions: error: {one_line(outcome.failure)}")
