@@ -64,6 +64,7 @@ class EndReason(Enum):
     STOPPED = "stopped"
     CLOSED_BY_USER = "closed by its user"
     UNWANTED = "no longer wanted"
+    DESTINATION_UNWANTED = "its destination is no longer wanted"
     GRACE_EXPIRED = "grace expired"
     LISTENER_GONE = "listener gone"
     SOCKET_FAILED = "replaced: its local socket failed"

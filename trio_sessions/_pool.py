@@ -187,6 +187,7 @@ class SessionPool:
                 the relayer's open session, or not exactly one of relayer and hops.
             SessionOpenError: it could not be opened; ``__cause__`` says why.
             PoolStoppedError: the pool has stopped, or stops meanwhile.
+            SessionEndedError: a :class:`Node` to which the pool belongs does not want the session any more.
         """
         route = Route.of(relayer, destination, hops)
         while True:
@@ -199,6 +200,8 @@ class SessionPool:
                 session = Session(keeper, self._ledger, self._rtt)
                 session._check_destination(destination)
                 return session
+            if keeper.reason is EndReason.UNWANTED:
+                raise keeper.ended()
             # It opened and ended before we were scheduled: that answers nobody's demand.
 
     def sessions(self) -> tuple[SessionInfo, ...]:
@@ -257,7 +260,7 @@ class SessionPool:
         for keeper in self._keepers:
             chosen = keeper.info.destination if keeper.route.destination is None else None
             if destinations and chosen is not None and chosen.lower() not in destinations:
-                keeper.tell(EndReason.UNWANTED)
+                keeper.tell(EndReason.DESTINATION_UNWANTED)
 
     def _end_others(self, hops: int | None, wanted: Collection[str]) -> None:
         """End the sessions of so many hops whose relayer, or by hops destination, is none of these, in lower case."""

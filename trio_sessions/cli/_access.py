@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -83,7 +84,7 @@ def node_options(command: Callable[..., int]) -> Callable[..., int]:
     return setting_flags(_NAMES)(with_access)
 
 
-def token_of(configuration: Configuration) -> Token | None:
+def token_of(configuration: Configuration, environ: Mapping[str, str] = os.environ) -> Token | None:
     """The API token, wherever it is.
 
     Raises:
@@ -91,7 +92,7 @@ def token_of(configuration: Configuration) -> Token | None:
         ConfigError: the same of a file that was named elsewhere.
     """
     try:
-        return find_token(configuration.value("token_file"))
+        return find_token(configuration.value("token_file"), environ)
     except InvalidInputError as error:
         raise configuration.blame(error) from None
 

@@ -138,7 +138,7 @@ def show(*, config: str | None, wants_json: bool) -> int:
 def _read(sources: Sources) -> tuple[Configuration, Token | None]:
     """What counts, checked as ``run`` would."""
     configuration = sources.read()
-    token = token_of(configuration)
+    token = token_of(configuration, sources.environ)
     Plan.of(configuration, simulate=False, token=None, seed=None)
     return configuration, token
 

@@ -193,7 +193,7 @@ def read_plan(sources: Sources, *, seed: int | None = None) -> Reading:
         InvalidInputError: a flag is.
     """
     configuration = sources.read()
-    token = None if sources.simulate else token_of(configuration)
+    token = None if sources.simulate else token_of(configuration, sources.environ)
     value = None if token is None else token.value
     plan = Plan.of(configuration, simulate=sources.simulate, token=value, seed=seed)
     return Reading(plan, configuration, warnings_of(configuration, token))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import attrs
 
@@ -18,6 +17,8 @@ from trio_sessions.cli.settings import SETTINGS
 __all__ = ["Reload"]
 
 _LIVE = frozenset(each.name for each in SETTINGS.values() if each.live)
+#: What a plan has in another form than the setting.
+_UNSHOWN = {"token": "the API token", "journal": "sessions.journal", "no_journal": "sessions.journal"}
 
 
 class Reload:
@@ -62,24 +63,24 @@ class Reload:
         live = {name: value for name, value in changed.items() if name in _LIVE}
         plan = attrs.evolve(old, **live)
         if live:
-            self._apply(plan, traffic)
+            self._apply(plan, traffic, anew="relayers" in live)
         self._note("the configuration was read again" + ("" if changed else ": nothing has changed"))
-        for name in changed:
-            if name in live:
-                self._note(f"{_path(name)} is {_shown(name, plan)} now; it was {_shown(name, old)}")
-            else:
-                self._note(f"{_path(name)} cannot change while the run goes on: {_restart(name, old)}")
+        # Once for what a plan has in two fields.
+        for line in dict.fromkeys(_line(name, old, plan) for name in changed):
+            self._note(line)
         return plan
 
-    def _apply(self, plan: Plan, traffic: Traffic | None) -> None:
-        """Go on by ``plan``.
+    def _apply(self, plan: Plan, traffic: Traffic | None, *, anew: bool) -> None:
+        """Go on by ``plan``, with relayers chosen ``anew`` or those there are.
 
         Raises:
             InvalidInputError, CommandError: it doesn't fit this node; nothing has changed.
         """
         chosen, options = None, plan.node_options
         if traffic is not None:
-            chosen = choose(self._node, plan, traffic.chosen or ())
+            chosen = traffic.chosen
+            if anew:
+                chosen = None if plan.relayers is None else choose(self._node, plan, traffic.chosen or ())
             if plan.hops is None:
                 # Those that are chosen by number, too: the others' sessions shall end.
                 options = attrs.evolve(options, relayers=None if chosen is None else sorted(chosen))
@@ -89,19 +90,14 @@ class Reload:
         logging.getLogger("trio_sessions").setLevel(plan.log_level.upper())
 
 
-def _path(name: str) -> str:
-    if name in SETTINGS:
-        return SETTINGS[name].path
-    return {"token": "the API token", "no_journal": SETTINGS["journal"].path}.get(name, name)
+def _line(name: str, old: Plan, new: Plan) -> str:
+    """What to say of a setting that was changed; a token is not shown."""
+    if name in _LIVE:
+        return f"{SETTINGS[name].path} is {_shown(name, new)} now; it was {_shown(name, old)}"
+    if name in _UNSHOWN:
+        return f"{_UNSHOWN[name]} cannot change while the run goes on: restart it for that"
+    return f"{SETTINGS[name].path} cannot change while the run goes on: it is {_shown(name, old)} until a restart"
 
 
 def _shown(name: str, plan: Plan) -> str:
     return SETTINGS[name].kind.to_toml(getattr(plan, name))
-
-
-def _restart(name: str, plan: Plan) -> str:
-    """What to do for a setting that cannot change; the token is not shown."""
-    if name not in SETTINGS:
-        return "restart it for that"
-    value: Any = getattr(plan, name)
-    return f"it is {SETTINGS[name].kind.to_toml(value)} until a restart"

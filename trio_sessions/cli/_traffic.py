@@ -12,7 +12,7 @@ from trio_sessions import (
     CannotPinRelayerError,
     InvalidInputError,
     Node,
-    PoolStoppedError,
+    SessionEndedError,
     SessionOpenError,
     SessionsError,
     UnauthorizedError,
@@ -110,8 +110,8 @@ class Traffic:
         try:
             with self._feeds[relayer.lower()]:
                 await self._feed_on(relayer, next_at)
-        except (PoolStoppedError, InvalidInputError) as error:
-            # Stopped, or its channel is open no more; in that case it comes back when the channel does.
+        except (SessionEndedError, InvalidInputError) as error:
+            # Stopped, not wanted, or its channel is open no more; in that case it comes back when the channel does.
             _log.info("no more messages for %s: %s", relayer, error)
         finally:
             del self._feeds[relayer.lower()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -24,6 +25,7 @@ __all__ = ["Found", "UnreadableError", "read_file", "read_text"]
 #: Bytes: far above any configuration, and it ends the reading of what has no end.
 _LONGEST = 1024 * 1024
 _TOML_PLACE = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)", re.DOTALL)
+_TOML_END = " (at end of document)"
 
 #: Values by the names of their settings, with where they stand.
 Found = dict[str, tuple[Any, Origin]]
@@ -55,7 +57,7 @@ def read_text(content: bytes, path: Path, source: Source) -> tuple[Found, list[P
     except RecursionError:
         return {}, [Problem(Origin(source, str(path)), "is nested too deeply; write it with fewer brackets")]
     except ValueError as error:
-        return {}, [_syntax(str(error), path, source)]
+        return {}, [_syntax(str(error), content, path, source)]
     places = _Places(str(path), source, text)
     import cattrs
 
@@ -90,6 +92,9 @@ class _Places:
 
 def _content(path: Path) -> bytes:
     try:
+        if stat.S_ISFIFO(path.stat().st_mode):
+            # Read again, it would have nothing, or never end.
+            raise UnreadableError("is a pipe; write a file")
         with path.open("rb") as stream:
             content = stream.read(_LONGEST + 1)
     except FileNotFoundError:
@@ -102,7 +107,10 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _syntax(said: str, path: Path, source: Source) -> Problem:
+def _syntax(said: str, content: bytes, path: Path, source: Source) -> Problem:
+    what = said.removesuffix(_TOML_END)
+    if what != said:
+        return Problem(Origin(source, str(path), len(content.splitlines())), f"is no valid TOML: {what}, at its end")
     place = _TOML_PLACE.fullmatch(said)
     if place is None:
         return Problem(Origin(source, str(path)), f"is no valid TOML: {said}")

@@ -79,7 +79,9 @@ class Kind:
         if self.many:
             assert isinstance(value, list)
             return tuple(self.reader.convert(each, None, None) for each in value)
-        return self.reader.convert(value, None, None)
+        # A number where text may stand, too, is short for it.
+        is_short = isinstance(value, int) and str in self.toml
+        return self.reader.convert(str(value) if is_short else value, None, None)
 
 
 def _quoted(text: str) -> str:
