@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pty
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from math import inf
 from pathlib import Path
 
@@ -66,6 +67,15 @@ class Rewritten:
         return outcome
 
 
+@pytest.fixture(autouse=True)
+def level() -> Iterator[None]:
+    """The log's level belongs to the whole process."""
+    logger = logging.getLogger("trio_sessions")
+    before = logger.level
+    yield
+    logger.setLevel(before)
+
+
 async def test_what_has_changed_is_said(autojump_clock: MockClock) -> None:
     async with open_memory_node(SimulatorConfig(relayers=4)) as sim:
         it = Rewritten(sim)
@@ -77,6 +87,7 @@ async def test_what_has_changed_is_said(autojump_clock: MockClock) -> None:
             "the configuration was read again: nothing has changed",
         ]
         assert outcome.report.sessions.opened == 4
+        assert logging.getLogger("trio_sessions").level == logging.INFO
 
 
 async def test_what_cannot_change_is_said_and_stays(autojump_clock: MockClock) -> None:
@@ -221,13 +232,13 @@ async def test_hangups_at_any_moment_do_not_end_it() -> None:
 
 
 def _holds(pid: int) -> bool:
-    """Whether a process handles SIGHUP, or has blocked it."""
+    """Whether a process has a handler for SIGHUP."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return False
-    masks = {line.partition(":")[0]: line.partition(":")[2] for line in lines}
-    return any(int(masks[name], 16) >> (signal.SIGHUP - 1) & 1 for name in ("SigBlk", "SigCgt"))
+    (caught,) = (line.partition(":")[2] for line in lines if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (signal.SIGHUP - 1) & 1)
 
 
 def test_under_nohup_it_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

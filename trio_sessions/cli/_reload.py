@@ -64,6 +64,8 @@ class Reload:
         plan = attrs.evolve(old, **live)
         if live:
             self._apply(plan, traffic, anew="relayers" in live)
+        if "log_level" in live:
+            logging.getLogger("trio_sessions").setLevel(plan.log_level.upper())
         self._note("the configuration was read again" + ("" if changed else ": nothing has changed"))
         # Once for what a plan has in two fields.
         for line in dict.fromkeys(_line(name, old, plan) for name in changed):
@@ -87,7 +89,6 @@ class Reload:
         self._node.set_options(options, plan.pool_options(self._url))
         if traffic is not None:
             traffic.set_plan(plan, chosen)
-        logging.getLogger("trio_sessions").setLevel(plan.log_level.upper())
 
 
 def _line(name: str, old: Plan, new: Plan) -> str:
