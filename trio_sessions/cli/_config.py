@@ -45,12 +45,16 @@ def config() -> None:
     """
 
 
-@config.command()
+@config.command(short_help="Write a file to begin with.")
 @click.option("--user", is_flag=True, help="Write the user's own file.  [default: trio-sessions.toml in this folder]")
 @click.option("--force", is_flag=True, help="Overwrite the file that is there.")
 @_JSON
 def init(*, user: bool, force: bool, wants_json: bool) -> int:
     """Write a configuration file with every setting, its default and what it is, for its owner alone to read.
+
+    \b
+    Example:
+      trio-sessions config init && $EDITOR trio-sessions.toml
 
     \b
     Exit status:
@@ -74,13 +78,17 @@ def init(*, user: bool, force: bool, wants_json: bool) -> int:
     return CLEAN
 
 
-@config.command()
+@config.command(short_help="Say all that is wrong.")
 @click.argument("file", required=False)
 @_JSON
 def check(*, file: str | None, wants_json: bool) -> int:
     """Check FILE, or without it all that counts for a command here and now: files, environment, token.
 
     All that is wrong is said, a line for each thing, on stderr; with --json, on stdout.
+
+    \b
+    Example:
+      trio-sessions config check && systemctl reload trio-sessions
 
     \b
     Exit status:
@@ -114,13 +122,17 @@ def check(*, file: str | None, wants_json: bool) -> int:
     return CONFIG if problems else CLEAN
 
 
-@config.command()
+@config.command(short_help="Show every value and where it was said.")
 @_CONFIG
 @_JSON
 def show(*, config: str | None, wants_json: bool) -> int:
     """Show every setting's value and where it was said: a file and its line, a variable, or the default.
 
     What is printed is a configuration file itself. Of the API token it is shown where it is, and never what.
+
+    \b
+    Example:
+      trio-sessions config show | grep -v '# default'
 
     \b
     Exit status:

@@ -58,7 +58,7 @@ def take_flags(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _options(each: Setting) -> list[Callable[[F], F]]:
-    help_text = f"{each.help}  [default: {each.default_text}]"
+    help_text = f"{each.help} {each.as_flag}".rstrip() + f"  [default: {each.default_text}]"
     if each.kind.reader is click.BOOL:
         return [click.option(f"{each.flag}/--no-{each.flag[2:]}", each.name, default=None, help=help_text)]
     kind = each.kind

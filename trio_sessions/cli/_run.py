@@ -44,7 +44,8 @@ def run(
     leave nothing behind, and report on stdout.
 
     A node that isn't up yet is waited for. The first signal stops and waits for answers under way, a second one
-    doesn't wait for them; listeners are closed in any case.
+    doesn't wait for them; listeners are closed in any case. SIGHUP reads files and environment again: what can change
+    does, and what cannot is told. If something is wrong with it, all stays as it is.
 
     \b
     Examples:

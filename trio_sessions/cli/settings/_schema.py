@@ -102,8 +102,9 @@ class NodeSection:
     token_file: str | None = setting(
         _FILE,
         None,
-        "File with the API token, from this file's folder on. Without it, the variable TRIO_SESSIONS_TOKEN has it, or"
-        " systemd's credential trio-sessions-token.",
+        "File with the API token. Without it, the variable TRIO_SESSIONS_TOKEN has it, or systemd's credential"
+        " trio-sessions-token.",
+        in_file='E.g. "token": a path is meant from the folder of this file on.',
         default_text="none",
         of_node=True,
     )
@@ -117,6 +118,8 @@ class SessionsSection:
         _RELAYERS,
         None,
         "How many relayers to use, or their addresses.",
+        in_file='E.g. 20, or ["0x…", "0x…"].',
+        as_flag="Separate them by commas.",
         default_text="every one with an open channel; 5 of a simulated node",
         live=True,
         of_node=True,
@@ -125,6 +128,7 @@ class SessionsSection:
         "destinations",
         _ADDRESSES,
         "Exit nodes, of which each session gets one.",
+        as_flag="Give it several times for more of them.",
         flag="--destination",
         default_text="any connected peer",
         of_node=True,
@@ -184,7 +188,8 @@ class SessionsSection:
     journal: str | bool = setting(
         _JOURNAL,
         True,
-        "File that remembers what is open, for the next start after a kill; false remembers nothing.",
+        "File that remembers what is open, for the next start after a kill.",
+        in_file="A path is meant from the folder of this file on; false remembers nothing.",
         default_text="one in the state folder; none with an address of our own, which needs none",
         of_node=True,
     )

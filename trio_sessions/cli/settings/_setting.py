@@ -22,6 +22,8 @@ class _Definition:
     help: str
     name: str | None
     flag: str | None
+    in_file: str
+    as_flag: str
     default_text: str | None
     example: str | None
     live: bool
@@ -40,6 +42,8 @@ class Setting:
         kind: what values it may have.
         default: the value where nobody says one.
         help: what it is, in one sentence or two.
+        in_file: what is to be said besides of its value in a file.
+        as_flag: what is to be said besides of its flag.
         default_text: what the default means, where the value doesn't say it.
         example: a value as a file has it, where the default is none.
         live: whether it can change while a run goes on.
@@ -53,6 +57,8 @@ class Setting:
     kind: Kind
     default: Any
     help: str
+    in_file: str
+    as_flag: str
     default_text: str
     example: str
     live: bool
@@ -76,6 +82,8 @@ def setting(
     *,
     name: str | None = None,
     flag: str | None = None,
+    in_file: str = "",
+    as_flag: str = "",
     default_text: str | None = None,
     example: str | None = None,
     live: bool = False,
@@ -87,6 +95,8 @@ def setting(
         help=help_text,
         name=name,
         flag=flag,
+        in_file=in_file,
+        as_flag=as_flag,
         default_text=default_text,
         example=example,
         live=live,
@@ -112,6 +122,8 @@ def _made(section: str, field: attrs.Attribute[Any]) -> Setting:
         kind=said.kind,
         default=field.default,
         help=said.help,
+        in_file=said.in_file,
+        as_flag=said.as_flag,
         default_text=said.default_text or default.strip('"'),
         example=said.example or default,
         live=said.live,

@@ -77,7 +77,7 @@ def _sections() -> Iterator[tuple[str, Iterator[Setting]]]:
 def _comment(each: Setting) -> list[str]:
     marks = [f"Default: {each.default_text}."] if each.default_text != each.example.strip('"') else []
     marks += ["Live."] if each.live else []
-    return [f"# {line}" for line in wrap(" ".join((each.help, *marks)), _WIDTH - 2)]
+    return [f"# {line}" for line in wrap(" ".join(filter(None, (each.help, each.in_file, *marks))), _WIDTH - 2)]
 
 
 def _said(token: Token | None) -> str:
