@@ -155,6 +155,10 @@ class Batches:
         #: before are skipped when they come up, or taken out when they are the most.
         self._deadlines: deque[tuple[float, Batch]] = deque()
 
+    def set_reply_timeout(self, seconds: float) -> None:
+        """For batches that are all sent from now on. If it is shorter, they end no earlier than those before them."""
+        self._reply_timeout = seconds
+
     def __len__(self) -> int:
         return len(self._outstanding)
 

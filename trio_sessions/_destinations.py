@@ -65,6 +65,11 @@ class Destinations:
         self._hoprd = hoprd
         self._peers = SingleFlight(self._ask_for_peers)
 
+    def set_configured(self, configured: Iterable[str]) -> None:
+        """Choose from these from now on; from all peers if there are none."""
+        self._configured = tuple(configured)
+        self._choice = None
+
     def is_connected(self, address: str) -> bool | None:
         """Whether the peer was fed as connected; ``None`` when no peers ever were."""
         return None if self._connected is None else address.lower() in self._connected

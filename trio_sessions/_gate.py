@@ -76,6 +76,8 @@ class Gate:
         self._rng = rng
         self._next_slot = -inf
         self._turn = trio.StrictFIFOLock()
+        #: In which the next in turn waits for his slot.
+        self._slot_wait: trio.CancelScope | None = None
         self._backoffs: dict[Hashable, Backoff] = {}
         self._not_before: dict[Hashable, float] = {}
         self._down_since: float | None = None
@@ -84,6 +86,14 @@ class Gate:
         #: Set when whoever asks on behalf of all has an answer, or was cancelled.
         self._released = trio.Event()
         self._repeats = Repeats()
+
+    def set_pace(self, opens_per_second: float) -> None:
+        """Let POSTs through at another pace, from the one on that waits for its slot now."""
+        last = self._next_slot - self._interval
+        self._interval = 1 / opens_per_second
+        self._next_slot = last + self._interval
+        if self._slot_wait is not None:
+            self._slot_wait.deadline = self._next_slot
 
     def retry_in(self, key: Hashable) -> float:
         """Seconds until the gate lets a POST of this route through again."""
@@ -97,7 +107,9 @@ class Gate:
                 await self._wait_for_node()
             # One waits for the next slot, the others for their turn: so nobody has a slot that he cannot use.
             async with self._turn:
-                await _sleep_until(self._next_slot)
+                if self._next_slot > trio.current_time():
+                    with trio.CancelScope(deadline=self._next_slot) as self._slot_wait:
+                        await trio.sleep_forever()
                 if self._down_since is None:
                     self._next_slot = trio.current_time() + self._interval
                     return

@@ -38,9 +38,9 @@ _log = logging.getLogger("trio_sessions.session")
 _LATE = 9_999_999_999_999
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Surroundings:
-    """What all sessions of a pool share.
+    """What all sessions of a pool share. Periods, intervals and time-outs are the pool's to change.
 
     Attributes:
         touch: resets the idle timer of a listener, as well as it can.
@@ -190,6 +190,11 @@ class Keeper:
         """Wait for answers no longer than until then."""
         if self._draining is not None:
             self._draining.deadline = min(self._draining.deadline, deadline)
+
+    def follow_reply_timeout(self) -> None:
+        """Let an open session's batches wait for their answers as long as those of later ones."""
+        if self._link is not None:
+            self._link.set_reply_timeout(self._around.reply_timeout)
 
     def set_reachable(self, reachable: bool) -> None:
         """Say whether the relayer is in sight. Never waits."""

@@ -51,7 +51,7 @@ class Event(Enum):
     PEER_LOST = "peer lost"
     PEER_BACK = "peer back"
     END = "end"
-    """The grace period expired, the pool stops, the user closes it, or its socket or task failed."""
+    """The grace period expired, the pool stops, nobody wants it any more, or its socket or task failed."""
     DRAINED = "drained"
     LISTENER_GONE = "listener gone"
     SETTLED = "settled"
@@ -63,6 +63,8 @@ class EndReason(Enum):
 
     STOPPED = "stopped"
     CLOSED_BY_USER = "closed by its user"
+    UNWANTED = "no longer wanted"
+    DESTINATION_UNWANTED = "its destination is no longer wanted"
     GRACE_EXPIRED = "grace expired"
     LISTENER_GONE = "listener gone"
     SOCKET_FAILED = "replaced: its local socket failed"

@@ -91,6 +91,12 @@ class Link:
         self._waits_for_room: trio.Lock | None = None
         self._idle: trio.Event | None = None
 
+    def set_reply_timeout(self, seconds: float) -> None:
+        """How long answers are waited for, of batches whose last message leaves from now on."""
+        self._reply_timeout = seconds
+        if self._relaying is not None:
+            self._relaying.batches.set_reply_timeout(seconds)
+
     @property
     def outstanding(self) -> int:
         """Batches that wait for answers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterable
+from math import inf
 
 import attrs
 import trio
@@ -13,7 +14,7 @@ from trio_sessions._address import check_address
 from trio_sessions._backoff import Backoff
 from trio_sessions._batches import BatchOutcome
 from trio_sessions._datagrams import Connect, connect_udp
-from trio_sessions._errors import InvalidInputError, NodeError, PoolStoppedError, StatusError
+from trio_sessions._errors import InvalidInputError, NodeError, PoolStoppedError, SessionEndedError, StatusError
 from trio_sessions._hoprd import Hoprd
 from trio_sessions._instruments import Instruments, NodePolled, guarded
 from trio_sessions._intake import Intake
@@ -25,7 +26,7 @@ from trio_sessions._log_fields import OUTAGE, about
 from trio_sessions._model import Path
 from trio_sessions._namespaces import PortRange
 from trio_sessions._open_pool import open_pool
-from trio_sessions._options import PoolOptions, duration, whole
+from trio_sessions._options import CHANGEABLE, PoolOptions, check_unchanged, duration, whole
 from trio_sessions._pool import SessionPool
 from trio_sessions._repeats import Repeats
 from trio_sessions._report import PoolReport
@@ -37,6 +38,8 @@ _log = logging.getLogger("trio_sessions.node")
 
 #: Waits between polls of a node that does not answer, seconds.
 _OUTAGE_BACKOFF = (0.5, 15.0)
+#: The options that a node may be given anew while it runs.
+_CHANGEABLE = frozenset({"poll_interval", "relayers"})
 
 
 def _addresses(value: Iterable[str] | None) -> tuple[str, ...] | None:
@@ -78,6 +81,12 @@ def _check_room(options: NodeOptions, pool_options: PoolOptions) -> None:
         raise InvalidInputError("port range", str(namespace), rule, "widen it, to twice as many at best")
 
 
+def _wanted(options: NodeOptions, pool_options: PoolOptions) -> frozenset[str] | None:
+    """The relayers (by hops: destinations) to use, in lower case; ``None``: all there are."""
+    wanted = options.relayers if options.hops is None else pool_options.destinations or None
+    return None if wanted is None else frozenset(address.lower() for address in wanted)
+
+
 class Node:
     """Relays batches through the relayers of one hoprd node, for as long as :meth:`run` runs.
 
@@ -108,13 +117,19 @@ class Node:
         self._pool: SessionPool | None = None
         self._intake: Intake | None = None
         self._polling = trio.CancelScope()
+        #: In which it waits for the time of the next poll, and when that wait began.
+        self._pause = trio.CancelScope()
+        self._polled_at = -inf
         self._draining = trio.CancelScope()
         self._started = False
         self._stopped_at: float | None = None
         self._was_up = False
         self._healthy: bool | None = None
         self._repeats = Repeats()
-        #: By lower-case address, as the node prints it.
+        #: The relayers (by hops: destinations) to use, in lower case; ``None``: all there are.
+        self._wanted = _wanted(self._options, self._pool_options)
+        #: All that there are, and those of them that are wanted by lower-case address; as the node prints them.
+        self._available: tuple[str, ...] = ()
         self._relayers: dict[str, str] = {}
         self._connected: frozenset[str] = frozenset()
 
@@ -186,6 +201,33 @@ class Node:
             if self._pool is not None:
                 self._pool._stop(self._stopped_at, drain=False)
 
+    def set_options(self, options: NodeOptions | None = None, pool_options: PoolOptions | None = None) -> None:
+        """Go on with other options, of the node or its pool, or both. Never waits; after a stop it changes nothing.
+
+        Of the node's own, ``relayers`` and ``poll_interval`` can change; of the pool's, what
+        :meth:`SessionPool.set_options` says. Relayers (by hops: destinations) that are no longer wanted are used no
+        more from now on: their sessions end, drained, and batches of theirs that wait for a session are undelivered.
+        The wait for the next poll is measured by the new interval at once.
+
+        Raises:
+            InvalidInputError: another option differs, which cannot change while the node runs, or the two don't go
+                together; nothing has changed.
+        """
+        options, pool_options = options or self._options, pool_options or self._pool_options
+        check_unchanged(self._options, options, _CHANGEABLE)
+        check_unchanged(self._pool_options, pool_options, CHANGEABLE)
+        _check_room(options, pool_options)
+        if self._stopped_at is not None:
+            return
+        if self._pool is not None:
+            self._pool.set_options(pool_options)
+        self._options, self._pool_options = options, pool_options
+        self._pause.deadline = self._polled_at + options.poll_interval
+        before, self._wanted = self._wanted, _wanted(options, pool_options)
+        self._choose_relayers()
+        if self._wanted is not None and self._wanted != before and self._pool is not None:
+            self._pool._end_others(options.hops, self._wanted)
+
     async def relay(self, relayer: str, count: int = 1) -> BatchOutcome:
         """Relay a batch of ``count`` messages through ``relayer``, and wait for the outcome.
 
@@ -211,7 +253,12 @@ class Node:
     @property
     def relayers(self) -> tuple[str, ...]:
         """The relayers that can be used now, those in sight first, else by address."""
-        return tuple(sorted(self._relayers.values(), key=lambda a: (a.lower() not in self._connected, a.lower())))
+        return self._in_order(self._relayers.values())
+
+    @property
+    def available(self) -> tuple[str, ...]:
+        """All relayers with an open channel (by hops: connected destinations), wanted or not; in the same order."""
+        return self._in_order(self._available)
 
     @property
     def healthy(self) -> bool | None:
@@ -278,6 +325,9 @@ class Node:
 
     async def _session(self, address: str) -> Session:
         hops = self._options.hops
+        if self._wanted is not None and address.lower() not in self._wanted:
+            # What waited for a session when it was no longer wanted gets none.
+            raise SessionEndedError(address, EndReason.UNWANTED.value)
         if hops is None:
             return await self.pool.session(address)
         return await self.pool.session(destination=address, hops=hops)
@@ -311,7 +361,9 @@ class Node:
 
     async def _poll_on(self) -> None:
         while True:
-            await trio.sleep(self._options.poll_interval)
+            self._polled_at = trio.current_time()
+            with trio.CancelScope(deadline=self._polled_at + self._options.poll_interval) as self._pause:
+                await trio.sleep_forever()
             try:
                 await self._poll()
             except NodeError as error:
@@ -335,14 +387,12 @@ class Node:
         if self._options.hops is None:
             channels = await self._hoprd.channels()
             usable = [channel.peer for channel in channels.outgoing if channel.is_open]
-            wanted = self._options.relayers
         else:
             usable = [peer.address for peer in peers]
-            wanted = self._pool_options.destinations or None
-        allowed = None if wanted is None else {address.lower() for address in wanted}
         self._was_up = True
         self._healthy = healthy
-        self._relayers = {a.lower(): a for a in usable if allowed is None or a.lower() in allowed}
+        self._available = tuple(usable)
+        self._choose_relayers()
         self._connected = frozenset(peer.address.lower() for peer in peers)
         self.pool.set_connected(peer.address for peer in peers)
         if self._intake is not None:
@@ -353,3 +403,11 @@ class Node:
         if self._instruments is not None:
             url, relayers, connected = self._hoprd.url, len(self._relayers), len(self._connected)
             self._instruments(NodePolled(url, self._healthy, relayers, connected))
+
+    def _choose_relayers(self) -> None:
+        """Work out anew which of the available relayers are wanted."""
+        wanted = self._wanted
+        self._relayers = {a.lower(): a for a in self._available if wanted is None or a.lower() in wanted}
+
+    def _in_order(self, addresses: Iterable[str]) -> tuple[str, ...]:
+        return tuple(sorted(addresses, key=lambda a: (a.lower() not in self._connected, a.lower())))

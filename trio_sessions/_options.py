@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from ipaddress import ip_address
 from math import isfinite
 from typing import Any
@@ -15,7 +15,34 @@ from trio_sessions._errors import InvalidInputError
 from trio_sessions._model import DEFAULT_CAPABILITIES, Capability, split_listen_host
 from trio_sessions._namespaces import Namespace, Shared, check_instance
 
-__all__ = ["PoolOptions", "duration", "whole"]
+__all__ = ["CHANGEABLE", "PoolOptions", "check_unchanged", "duration", "whole"]
+
+#: The options that a pool may be given anew while it runs; see :meth:`SessionPool.set_options`.
+CHANGEABLE = frozenset(
+    {
+        "destinations",
+        "drain_timeout",
+        "grace_period",
+        "keepalive_interval",
+        "opens_per_second",
+        "reconcile_interval",
+        "reply_timeout",
+        "stop_timeout",
+    }
+)
+
+
+def check_unchanged(old: attrs.AttrsInstance, new: attrs.AttrsInstance, changeable: Collection[str]) -> None:
+    """Check that two records of options differ in nothing but what is ``changeable``.
+
+    Raises:
+        InvalidInputError: naming the first field that differs.
+    """
+    for field in attrs.fields(type(old)):
+        before, after = getattr(old, field.name), getattr(new, field.name)
+        if field.name not in changeable and before != after:
+            rule = f"cannot change while it runs: it is {before}"
+            raise InvalidInputError(field.name.replace("_", " "), str(after), rule, "keep it, or start anew")
 
 
 def duration(*, positive: bool = False) -> Callable[[Any, attrs.Attribute[float], object], None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from math import inf
 
 import trio
@@ -28,7 +28,7 @@ from trio_sessions._lifecycle import ENDED, USABLE, EndReason, Event, State
 from trio_sessions._listing import Listing, Lookup
 from trio_sessions._log_fields import about
 from trio_sessions._model import Listener, SessionRequest
-from trio_sessions._options import PoolOptions
+from trio_sessions._options import CHANGEABLE, PoolOptions, check_unchanged
 from trio_sessions._record import SessionInfo
 from trio_sessions._report import QUANTILES, LeftListener, PoolReport
 from trio_sessions._route import Route
@@ -137,6 +137,7 @@ class SessionPool:
                 the relayer's open session, or not exactly one of relayer and hops.
             SessionOpenError: it could not be opened; ``__cause__`` says why.
             PoolStoppedError: the pool has stopped, or stops meanwhile.
+            SessionEndedError: a :class:`Node` to which the pool belongs does not want the session any more.
         """
         route = Route.of(relayer, destination, hops)
         with self._tally.demand(route):
@@ -167,6 +168,47 @@ class SessionPool:
         self._reachable.clear()
         for keeper in self._keepers:
             keeper.set_reachable(self._is_reachable(keeper.route.relayer))
+
+    def set_options(self, options: PoolOptions) -> None:
+        """Go on with other options. Never waits; after :meth:`stop` it changes nothing.
+
+        Other destinations count for the choices to come, and sessions whose destination was chosen and is no longer
+        among them end, drained. A grace period that runs keeps its end; the next one is as long as the new one. Calls
+        that keep listeners alive, and batches, follow from the next one on; a wait for the next look at the node's
+        list, and for the turn to open a session, at once. The time-outs of a stop count for those that come.
+
+        Raises:
+            InvalidInputError: another option differs, which cannot change while the pool runs; nothing has changed.
+        """
+        check_unchanged(self._options, options, CHANGEABLE)
+        if self._stopped_at is not None:
+            return
+        before, self._options = self._options, options
+        self._around.grace_period = options.grace_period
+        self._around.keepalive_interval = options.keepalive_interval
+        self._around.reply_timeout = options.reply_timeout
+        for keeper in self._keepers:
+            keeper.follow_reply_timeout()
+        if options.opens_per_second != before.opens_per_second:
+            self._gate.set_pace(options.opens_per_second)
+        if options.reconcile_interval != before.reconcile_interval:
+            self._compare_soon()
+        if options.destinations != before.destinations:
+            self._destinations.set_configured(options.destinations)
+            self._end_elsewhere({address.lower() for address in options.destinations})
+
+    def _end_elsewhere(self, destinations: Collection[str]) -> None:
+        """End the sessions whose destination we chose, and would not choose any more."""
+        for keeper in self._keepers:
+            chosen = keeper.info.destination if keeper.route.destination is None else None
+            if destinations and chosen is not None and chosen.lower() not in destinations:
+                keeper.tell(EndReason.DESTINATION_UNWANTED)
+
+    def _end_others(self, hops: int | None, wanted: Collection[str]) -> None:
+        """End the sessions of so many hops whose relayer, or by hops destination, is none of these, in lower case."""
+        for keeper in self._keepers:
+            if keeper.route.hops == hops and keeper.route.key[0] not in wanted:
+                keeper.tell(EndReason.UNWANTED)
 
     def stop(self, *, drain: bool = True) -> None:
         """End every session; returns at once. Leaving the pool's block waits for it, up to the stop timeout.
@@ -335,6 +377,8 @@ class SessionPool:
             await keeper.wait_ready()
             if keeper.usable:
                 return keeper
+            if keeper.reason is EndReason.UNWANTED:
+                raise keeper.ended()
             # It opened and ended before we were scheduled: that answers nobody's demand.
 
     def _start(self, route: Route) -> Keeper:

@@ -19,6 +19,7 @@ from trio_sessions._errors import (
     NodeTimeoutError,
     NodeUnavailableError,
 )
+from trio_sessions._inputs import check_token, check_url, wrong_url
 from trio_sessions._instruments import CallEnded, Instruments
 from trio_sessions._log_fields import about
 from trio_sessions._replies import Misshapen, daemon_error, decode_json
@@ -29,7 +30,7 @@ from trio_sessions._rest_errors import (
     strip_secrets,
     transport_error,
 )
-from trio_sessions._rest_requests import ANY, API, JSON, route_of
+from trio_sessions._rest_requests import ANY, JSON, route_of
 from trio_sessions._transport import Progress, Transport
 from trio_sessions._transport_wire import check_fields, write
 
@@ -39,9 +40,6 @@ T = TypeVar("T")
 
 #: Bytes of the longest body that we read: ten thousand sessions take a tenth of it.
 MAX_BODY = 64 * 1024 * 1024
-
-#: The node refuses to start with a shorter token (contract §1.2).
-_SHORTEST_TOKEN = 8
 
 #: Characters that are kept of a text of the node: its own are shorter, a proxy's page may be of any length.
 _LONGEST_TEXT = 4096
@@ -334,24 +332,12 @@ def _headers(url: str, token: str | None) -> dict[tuple[str, bool], list[tuple[b
 
 
 def _check_url(url: str) -> str:
-    # A URL may hold a password or a token: then it is not shown.
-    shown = None if "@" in url or "?" in url else url
+    checked = check_url(url)
     try:
-        parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        httpx.URL(url)
-    except (ValueError, httpx.InvalidURL):
-        known = False
-    problem = None
-    if not known or not url.isascii() or not url.isprintable() or " " in url:
-        problem = "not an http or https URL with a host"
-    elif shown is None or "#" in url:
-        problem = "must not hold credentials, a query or a fragment"
-    elif f"{url.rstrip('/')}/".endswith(f"{API}/"):
-        problem = f"must not hold the API's base path {API}"
-    if problem is not None:
-        raise InvalidInputError("URL", shown, problem, "write for example http://127.0.0.1:3001")
-    return url.rstrip("/")
+        httpx.URL(checked)
+    except httpx.InvalidURL:
+        raise wrong_url(checked) from None
+    return checked
 
 
 def _check_token(token: str | None) -> tuple[str, ...]:
@@ -362,17 +348,7 @@ def _check_token(token: str | None) -> tuple[str, ...]:
     """
     if token is None:
         return ()
-    if len(token) < _SHORTEST_TOKEN:
-        raise InvalidInputError(
-            "API token",
-            None,
-            f"has fewer than {_SHORTEST_TOKEN} characters",
-            "take the one of the node's configuration",
-        )
-    if not all("!" <= char <= "~" for char in token):
-        raise InvalidInputError(
-            "API token", None, "has other characters than visible ASCII", "look for spaces and line ends"
-        )
+    check_token(token)
     inner = token.replace("\\", "\\\\")
     return tuple({token, inner, inner.replace('"', '\\"'), inner.replace("'", "\\'")})
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from trio_sessions.cli._main import run_command
 
-STATUSES = {0, 1, 2, 3, 69, 77}
+STATUSES = {0, 1, 2, 3, 69, 77, 78}
 
 numbers = st.one_of(
     st.integers(-5, 1005).map(str),

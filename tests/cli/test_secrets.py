@@ -179,12 +179,14 @@ def test_the_traceback_of_a_bug(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_the_token_file_is_hidden_from_the_moment_when_it_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from trio_sessions.cli._token import read_token
+    from trio_sessions.cli._token import find_token
 
     file = tmp_path / "token"
     file.write_text(MARK)
     with redacting():
-        assert read_token(str(file)) == MARK
+        found = find_token(str(file))
+        assert found is not None
+        assert found.value == MARK
         say(MARK)
     assert capsys.readouterr().err == "<token>\n"
     # ... and no longer than the command runs.

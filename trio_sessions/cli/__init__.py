@@ -8,7 +8,7 @@ import sys
 __all__ = ["main"]
 
 #: What the extra ``cli`` brings.
-_EXTRA = ("click", "hypercorn", "prometheus_client", "rich")
+_EXTRA = ("cattrs", "click", "hypercorn", "prometheus_client", "rich")
 
 
 def main() -> None:
@@ -27,6 +27,6 @@ def main() -> None:
         remedy = "pip install 'trio-sessions[cli]', or '.[cli]' in a checkout"
         sys.exit(f"trio-sessions: error: {missing} is not installed: {remedy}")
     # All is done and said: a signal during the interpreter's own end must not change the status.
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     sys.exit(status)

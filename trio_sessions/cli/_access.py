@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
-import click
 
 from trio_sessions._errors import InvalidInputError
-from trio_sessions._namespaces import DedicatedAddress, Namespace, Shared, check_instance, parse_namespace
-from trio_sessions.cli._params import CheckedType
-from trio_sessions.cli._token import TOKEN_VARIABLE, read_token
+from trio_sessions._namespaces import DedicatedAddress, Namespace, Shared
+from trio_sessions.cli._flags import setting_flags, take_flags
+from trio_sessions.cli._streams import say
+from trio_sessions.cli._token import Token, find_token
+from trio_sessions.cli.settings import Configuration, Sources
 
-__all__ = ["Access", "node_options"]
+__all__ = ["Access", "node_options", "token_of", "warn", "warnings_of"]
 
 #: Where a node's API is unless its configuration says otherwise (contract §1.1).
 DEFAULT_URL = "http://127.0.0.1:3001"
+
+#: The settings that say so.
+_NAMES = ("url", "token_file", "namespace", "instance", "journal", "connect_host")
 
 
 @attrs.frozen(kw_only=True)
@@ -46,46 +51,59 @@ class Access:
         if self.no_journal and self.journal is not None:
             raise InvalidInputError("--journal", self.journal, "is given together with --no-journal", "leave one out")
 
+    @classmethod
+    def of(cls, configuration: Configuration, token: str | None) -> Access:
+        """The access that a configuration gives."""
+        journal = configuration.value("journal")
+        return cls(
+            url=configuration.value("url") or DEFAULT_URL,
+            token=token,
+            namespace=configuration.value("namespace"),
+            instance=configuration.value("instance"),
+            journal=journal if isinstance(journal, str) else None,
+            no_journal=journal is False,
+            connect_host=configuration.value("connect_host"),
+        )
+
     @property
     def needs_journal(self) -> bool:
         """Whether what is open must be remembered on disk: an address of our own needs no memory."""
         return not self.no_journal and not isinstance(self.namespace, DedicatedAddress)
 
 
-_OPTIONS = (
-    click.option("--url", metavar="URL", default=DEFAULT_URL, show_default=True, help="The hoprd node's REST API."),
-    click.option("--token-file", metavar="FILE", help=f"File with the API token; without it, {TOKEN_VARIABLE} has it."),
-    click.option(
-        "--namespace",
-        type=CheckedType("namespace", parse_namespace),
-        metavar="NS",
-        default="shared",
-        show_default=True,
-        help="Which listeners are ours: see run --help.",
-    ),
-    click.option(
-        "--instance",
-        type=CheckedType("instance", check_instance),
-        metavar="NAME",
-        default="default",
-        show_default=True,
-        help="Name of this one among several at the same node.",
-    ),
-    click.option("--journal", metavar="FILE", help="The journal.  [default: one in the state folder]"),
-    click.option("--no-journal", is_flag=True, help="Remember nothing."),
-    click.option("--connect-host", metavar="IP", help="Where listeners are reached, if not where the node says."),
-)
-
-
 def node_options(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command the options that make an :class:`Access`, which it gets as its argument ``access``."""
 
     @functools.wraps(command)
-    def with_access(*, url: str, token_file: str | None, **options: Any) -> int:
-        names = [field.name for field in attrs.fields(Access) if field.name in options]
-        given = {name: options.pop(name) for name in names}
-        return command(access=Access(url=url, token=read_token(token_file), **given), **options)
+    def with_access(*, config: str | None, **options: Any) -> int:
+        configuration = Sources(flags=take_flags(options), config=config).read()
+        token = token_of(configuration)
+        warn(warnings_of(configuration, token))
+        return command(access=Access.of(configuration, None if token is None else token.value), **options)
 
-    for option in reversed(_OPTIONS):
-        with_access = option(with_access)
-    return with_access
+    return setting_flags(_NAMES)(with_access)
+
+
+def token_of(configuration: Configuration, environ: Mapping[str, str] = os.environ) -> Token | None:
+    """The API token, wherever it is.
+
+    Raises:
+        InvalidInputError: the file that a flag names has none.
+        ConfigError: the same of a file that was named elsewhere.
+    """
+    try:
+        return find_token(configuration.value("token_file"), environ)
+    except InvalidInputError as error:
+        raise configuration.blame(error) from None
+
+
+def warnings_of(configuration: Configuration, token: Token | None) -> tuple[str, ...]:
+    """What may be a mistake in a configuration."""
+    of_token = () if token is None or not token.warning else (token.warning,)
+    return (*configuration.warnings, *of_token)
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """Say what may be a mistake, on stderr."""
+    for warning in warnings:
+        say(f"trio-sessions: warning: {warning}")

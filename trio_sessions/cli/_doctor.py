@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -75,11 +73,12 @@ def doctor(
     with hold_signals():
         import trio
 
+        from trio_sessions.cli._at_node import quiet_log
         from trio_sessions.cli.doctor._case import Question
         from trio_sessions.cli.doctor._display import open_display
 
         question = Question(relayer=relayer, destination=destination, hops=hops, timeout=timeout)
-        with _quiet_log(), open_display(wants_json=wants_json) as display:
+        with quiet_log(), open_display(wants_json=wants_json) as display:
             status, report = trio.run(_examine, access, question, display)
         if wants_json:
             write_stdout(json.dumps(report, allow_nan=False))
@@ -130,17 +129,3 @@ async def _until_signal(work: Callable[[], Awaitable[None]]) -> int | None:
             await work()
             nursery.cancel_scope.cancel()
     return caught
-
-
-@contextmanager
-def _quiet_log() -> Iterator[None]:
-    """Keep the library's log to itself: what it would say is in the findings, in better words."""
-    logger = logging.getLogger("trio_sessions")
-    handler, propagate = logging.NullHandler(), logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,16 +10,13 @@ import click
 
 from trio_sessions._errors import InvalidInputError
 
-__all__ = ["FORMATS", "LEVELS", "VIEWS", "LogOptions", "log_options", "view_option"]
+__all__ = ["FORMATS", "LEVELS", "VIEWS", "LogOptions", "view_option"]
 
 #: From the most to the least that is said.
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 #: How a run shows how far it is.
 VIEWS = ("auto", "dashboard", "line", "none")
-
-#: What -v stands for, by how often it is given.
-_SHORTHANDS = (None, "info", "debug")
 
 
 def _one_of(allowed: tuple[str, ...]) -> Callable[[Any, Any, str], None]:
@@ -45,37 +41,6 @@ class LogOptions:
 
     level: str = attrs.field(default="warning", validator=_one_of(LEVELS))
     format: str = attrs.field(default="text", validator=_one_of(FORMATS))
-
-
-_OPTIONS = (
-    click.option(
-        "--log-level",
-        type=click.Choice(LEVELS, case_sensitive=False),
-        help="The least that is said on stderr.  [default: warning]",
-    ),
-    click.option(
-        "--log-format",
-        type=click.Choice(FORMATS, case_sensitive=False),
-        help="Lines for people, or one JSON object a line.  [default: text]",
-    ),
-    click.option("-v", "--verbose", "verbosity", count=True, help="As --log-level info; -vv: debug."),
-)
-
-
-def log_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the options that make :class:`LogOptions`, which it gets as its argument ``log``."""
-
-    @functools.wraps(command)
-    def with_log(*, log_level: str | None, log_format: str | None, verbosity: int, **options: Any) -> int:
-        if log_level is not None and verbosity:
-            raise InvalidInputError("--log-level", log_level, "is given together with -v", "leave one out")
-        level = log_level or _SHORTHANDS[min(verbosity, len(_SHORTHANDS) - 1)]
-        given = {"level": level, "format": log_format}
-        return command(log=LogOptions(**{name: value for name, value in given.items() if value}), **options)
-
-    for option in reversed(_OPTIONS):
-        with_log = option(with_log)
-    return with_log
 
 
 def view_option(command: Callable[..., int]) -> Callable[..., int]:

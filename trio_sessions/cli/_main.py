@@ -9,6 +9,7 @@ import click
 
 from trio_sessions._errors import SessionsError
 from trio_sessions.cli._close import close
+from trio_sessions.cli._config import config
 from trio_sessions.cli._doctor import doctor
 from trio_sessions.cli._list import list_
 from trio_sessions.cli._open import open_
@@ -17,7 +18,7 @@ from trio_sessions.cli._redaction import redacting
 from trio_sessions.cli._relay import relay
 from trio_sessions.cli._run import run
 from trio_sessions.cli._simulate import simulate
-from trio_sessions.cli._status import CLEAN, FAILED, INTERRUPTED, CommandError, checklist, one_line, status_of
+from trio_sessions.cli._status import CLEAN, FAILED, INTERRUPTED, CommandError, checklist, lines_of, status_of
 from trio_sessions.cli._streams import say
 
 __all__ = ["run_command", "run_program"]
@@ -40,7 +41,7 @@ def _commands() -> None:
     """
 
 
-for _command in (run, list_, open_, close, reap, relay, doctor, simulate):
+for _command in (run, list_, open_, close, reap, relay, doctor, config, simulate):
     _commands.add_command(_command)
 
 
@@ -58,7 +59,7 @@ def run_program(arguments: Sequence[str]) -> int:
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run the command line with ``arguments``; says what is wrong in one line, and returns the exit status."""
+    """Run the command line with ``arguments``; says what is wrong, line by line, and returns the exit status."""
     with redacting():
         return _run_command(arguments)
 
@@ -68,19 +69,19 @@ def _run_command(arguments: Sequence[str]) -> int:
         # Without click's own handling: it would need several lines for a wrong option, and exit.
         status = _commands.main(list(arguments), prog_name=_PROGRAM, standalone_mode=False)
     except (SessionsError, CommandError) as error:
-        return _fail(one_line(error), status_of(error), checklist(error))
+        return _fail(lines_of(error), status_of(error), checklist(error))
     except click.exceptions.NoArgsIsHelpError as error:
         say(error.format_message())
         return error.exit_code
     except click.UsageError as error:
-        return _fail(_usage(error), error.exit_code)
+        return _fail([_usage(error)], error.exit_code)
     except click.exceptions.Abort:
         return INTERRUPTED
     return status if isinstance(status, int) else CLEAN
 
 
-def _fail(message: str, status: int, more: Sequence[str] = ()) -> int:
-    for line in (f"{_PROGRAM}: error: {message}", *more):
+def _fail(messages: Sequence[str], status: int, more: Sequence[str] = ()) -> int:
+    for line in (*(f"{_PROGRAM}: error: {message}" for message in messages), *more):
         say(line)
     return status
 

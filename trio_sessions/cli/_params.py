@@ -11,7 +11,14 @@ import click
 from trio_sessions._address import check_address
 from trio_sessions._errors import InvalidInputError
 
-__all__ = ["AddressType", "CheckedType", "NumberType", "RelayersType", "WholeType"]
+__all__ = [
+    "AddressType",
+    "CheckedType",
+    "NumberType",
+    "RelayersType",
+    "WholeType",
+    "check_choice",
+]
 
 
 def _name(param: click.Parameter | None) -> str:
@@ -35,7 +42,7 @@ class NumberType(click.ParamType[float]):
         """
         try:
             number = float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             number = float("nan")
         if not isfinite(number) or number < 0 or (number == 0 and not self._zero):
             rule = f"must be a finite number {'from 0 up' if self._zero else 'above 0'} ({self.name})"
@@ -110,18 +117,32 @@ class RelayersType(click.ParamType["int | tuple[str, ...]"]):
         Raises:
             InvalidInputError: it is neither.
         """
-        number = _whole(value)
+        number = None if isinstance(value, list) else _whole(value)
         if number is not None:
             if number < 1:
                 rule = "must be a number of relayers from 1 up, or addresses"
                 raise InvalidInputError(_name(param), value, rule, "leave it out to use every one")
             return number
-        if "0x" not in value.lower():
+        if not isinstance(value, list) and "0x" not in value.lower():
             rule = "is neither a number nor a list of addresses"
             remedy = "write for example 3, or 0x… with 40 hex digits, more of them separated by commas"
             raise InvalidInputError(_name(param), value, rule, remedy)
-        addresses = [check_address(part.strip(), _name(param)) for part in value.split(",")]
+        parts = value if isinstance(value, list) else value.split(",")
+        if not parts:
+            raise InvalidInputError(_name(param), value, "names nobody", "leave it out to use every one")
+        addresses = [check_address(part.strip(), _name(param)) for part in parts]
         return tuple({address.lower(): address for address in addresses}.values())
+
+
+def check_choice(what: str, choices: tuple[str, ...]) -> Callable[[str], str]:
+    """A check that a text is one of ``choices``, for a :class:`CheckedType`."""
+
+    def check(text: str) -> str:
+        if text not in choices:
+            raise InvalidInputError(what, text, f"must be one of {', '.join(choices)}")
+        return text
+
+    return check
 
 
 def _whole(value: Any) -> int | None:

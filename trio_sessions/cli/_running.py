@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Callable
 
 import attrs
 import trio
@@ -12,8 +13,6 @@ from trio_sessions import (
     Hoprd,
     InvalidInputError,
     Node,
-    NodeOptions,
-    PoolOptions,
     PoolReport,
     SessionsError,
     raise_descriptor_limit,
@@ -22,11 +21,11 @@ from trio_sessions._datagrams import Connect, connect_udp
 from trio_sessions._leaf import open_leaf_nursery
 from trio_sessions.cli._dashboard_model import Heading
 from trio_sessions.cli._metrics import Metrics
-from trio_sessions.cli._plan import SIMULATED_RELAYERS, Plan
+from trio_sessions.cli._plan import SIMULATED_RELAYERS, Plan, Reading
 from trio_sessions.cli._progress import show_progress
+from trio_sessions.cli._reload import Reload
 from trio_sessions.cli._screen import Screen
-from trio_sessions.cli._signals import receive_signals
-from trio_sessions.cli._state import default_journal
+from trio_sessions.cli._signals import has_terminal, receive_signals
 from trio_sessions.cli._status import UNAVAILABLE, CommandError
 from trio_sessions.cli._traffic import Traffic
 
@@ -57,8 +56,14 @@ class Outcome:
         return self.report.clean and not self.at_node
 
 
-async def relay(plan: Plan, screen: Screen) -> Outcome:
+async def relay(
+    plan: Plan, screen: Screen, read: Callable[[], Reading], reloading: tuple[signal.Signals, ...] = ()
+) -> Outcome:
     """Do what ``plan`` says, until its time is over or a signal comes.
+
+    Args:
+        read: reads the configuration again.
+        reloading: the signals at which it is.
 
     Raises:
         InvalidInputError: the plan doesn't fit this node, or a value of it breaks a rule.
@@ -67,19 +72,19 @@ async def relay(plan: Plan, screen: Screen) -> Outcome:
     """
     # A session has a socket, and the usual limit of 1024 descriptors is soon used up; this process is all ours.
     raise_descriptor_limit()
-    with receive_signals() as signals:
+    with receive_signals(*reloading) as signals:
         if plan.url is None:
-            return await _simulated(plan, screen, signals)
-        return await _run(plan, screen, plan.url, plan.token).until_over(signals)
+            return await _simulated(plan, screen, read, signals)
+        return await _run(plan, screen, plan.url, plan.token, read).until_over(signals)
 
 
-def _run(plan: Plan, screen: Screen, url: str, token: str | None) -> Run:
-    metrics = None if plan.metrics is None else Metrics(plan.metrics, relayer_label=plan.relayer_label)
+def _run(plan: Plan, screen: Screen, url: str, token: str | None, read: Callable[[], Reading]) -> Run:
+    metrics = None if plan.metrics is None else Metrics(plan.metrics, relayer_label=plan.metrics_relayer_label)
     instruments = None if metrics is None else metrics.instruments
-    return Run(plan, screen, Hoprd(url, token=token, instruments=instruments), metrics=metrics)
+    return Run(plan, screen, Hoprd(url, token=token, instruments=instruments), read=read, metrics=metrics)
 
 
-async def _simulated(plan: Plan, screen: Screen, signals: AsyncIterator[int]) -> Outcome:
+async def _simulated(plan: Plan, screen: Screen, read: Callable[[], Reading], signals: AsyncIterator[int]) -> Outcome:
     """Run against a simulated node in this process, and ask that node what is left."""
     from trio_sessions.simulator import SimulatedNode, SimulatorConfig, serve_node
 
@@ -89,7 +94,7 @@ async def _simulated(plan: Plan, screen: Screen, signals: AsyncIterator[int]) ->
     simulated = SimulatedNode(config)
     async with open_leaf_nursery() as nursery:
         server = await nursery.start(serve_node, simulated)
-        outcome = await _run(plan, screen, server.url, server.token).until_over(signals)
+        outcome = await _run(plan, screen, server.url, server.token, read).until_over(signals)
         at_node = len(simulated.listeners())
         nursery.cancel_scope.cancel()
     return attrs.evolve(outcome, at_node=at_node)
@@ -104,6 +109,7 @@ class Run:
         screen: Screen,
         hoprd: Hoprd,
         *,
+        read: Callable[[], Reading] | None = None,
         connect: Connect = connect_udp,
         metrics: Metrics | None = None,
     ) -> None:
@@ -113,20 +119,15 @@ class Run:
         self._metrics = metrics
         self._node = Node(
             self._hoprd,
-            NodeOptions(relayers=plan.named_relayers, hops=plan.hops),
-            PoolOptions(
-                destinations=plan.destinations,
-                grace_period=plan.grace_period,
-                stop_timeout=plan.stop_timeout,
-                namespace=plan.namespace_to_use,
-                instance=plan.instance,
-                journal=default_journal(hoprd.url, plan.instance) if plan.has_default_journal else plan.journal,
-                connect_host=plan.connect_host,
-            ),
+            plan.node_options,
+            plan.pool_options(hoprd.url),
             rng=random.Random(plan.seed),
             connect=connect,
             instruments=None if metrics is None else metrics.instruments,
         )
+        self._reload = None if read is None else Reload(self._node, hoprd.url, read, screen.note)
+        self._had_terminal = has_terminal()
+        self._traffic: Traffic | None = None
         self._is_up = False
         self._stopping = False
         self._failure: SessionsError | CommandError | None = None
@@ -146,25 +147,24 @@ class Run:
                 nursery.start_soon(self._obey, signals)
                 nursery.start_soon(self._watch_clock)
                 await working.start(self._node.run)
-                traffic = await self._start_traffic(working, nursery)
+                await self._start_traffic(working, nursery)
             nursery.cancel_scope.cancel()
         report = self._node.report
-        if self._failure is None and traffic is not None and not report.sessions.opened:
-            self._failure = traffic.failure
+        if self._failure is None and self._traffic is not None and not report.sessions.opened:
+            self._failure = self._traffic.failure
             if self._failure is None and self._ran_out:
                 self._failure = CommandError("the run was over before a session was open: give it more time, or see -v")
         return Outcome(report, self._failure)
 
-    async def _start_traffic(self, working: trio.Nursery, nursery: trio.Nursery) -> Traffic | None:
+    async def _start_traffic(self, working: trio.Nursery, nursery: trio.Nursery) -> None:
         if self._stopping:
-            return None
+            return
         self._is_up = True
         await self._check_destinations()
-        traffic = Traffic(self._node, self._plan, self._give_up)
-        working.start_soon(self._feed, traffic)
+        self._traffic = Traffic(self._node, self._plan, self._give_up)
+        working.start_soon(self._feed, self._traffic)
         heading = Heading(self._hoprd.url, self._plan.instance, str(self._plan.namespace_to_use))
         nursery.start_soon(show_progress, self._node, self._screen, heading, self._plan.duration)
-        return traffic
 
     async def _check_destinations(self) -> None:
         """Find out at once, and not by sessions that cannot be opened, that no destination is in sight."""
@@ -179,12 +179,23 @@ class Run:
 
     async def _obey(self, signals: AsyncIterator[int]) -> None:
         """The first signal stops, the second waits for no more answers; nothing ever shortens the clean-up."""
-        await anext(signals)
+        await self._wait_for_stop(signals)
         self._screen.note("stopping; a second signal waits for no more answers")
         self._stop()
-        await anext(signals)
+        await self._wait_for_stop(signals)
         self._screen.note("waiting for no more answers; closing what is open")
         self._stop(drain=False)
+
+    async def _wait_for_stop(self, signals: AsyncIterator[int]) -> None:
+        """Wait for the next signal to stop. SIGHUP is one when it comes from a terminal that was closed."""
+        while await anext(signals) == signal.SIGHUP:
+            if self._had_terminal and not has_terminal():
+                self._had_terminal = False
+                return
+            if self._stopping:
+                self._screen.note("the configuration is not read again: the run is stopping")
+            elif self._reload is not None:
+                self._plan = self._reload(self._plan, self._traffic)
 
     async def _watch_clock(self) -> None:
         if self._plan.duration is None:

@@ -1,7 +1,11 @@
-"""SIGINT and SIGTERM: one asks a command to stop, and none of them ever breaks into what it does."""
+"""SIGINT and SIGTERM: one asks a command to stop. SIGHUP asks it to read its configuration again.
+
+None of them ever breaks into what a command does.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -9,25 +13,43 @@ from types import FrameType
 
 import trio
 
-__all__ = ["hold_signals", "receive_signals"]
+__all__ = ["has_terminal", "hold_signals", "receive_signals", "reload_signals"]
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
+def reload_signals() -> tuple[signal.Signals, ...]:
+    """SIGHUP, unless this process was told to ignore it, as by ``nohup``: then it stays so."""
+    return () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+
+
+def has_terminal() -> bool:
+    """Whether there is a terminal that this process belongs to: SIGHUP comes, too, when that is closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
-def hold_signals() -> Iterator[None]:
+def hold_signals(*others: signal.Signals) -> Iterator[None]:
     """Let the signals wait until :func:`receive_signals` takes them, and drop those that come too late for it.
 
     Without this, one that comes while modules are imported, or after the stop but before the report was written,
     would end the process at once.
+
+    Args:
+        others: signals besides those that ask for a stop.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    held = (*_STOPPING, *others)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
     # The mask is this thread's alone: one that another thread gets, as Trio's for host names, must not kill either.
-    handlers = {each: signal.signal(each, _drop) for each in _STOPPING}
+    handlers = {each: signal.signal(each, _drop) for each in held}
     try:
         yield
     finally:
-        while signal.sigtimedwait(_STOPPING, 0) is not None:
+        while signal.sigtimedwait(held, 0) is not None:
             pass  # It asked for a stop, and stopped is what we are.
         for each, handler in handlers.items():
             signal.signal(each, handler)
@@ -39,12 +61,13 @@ def _drop(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def receive_signals() -> Iterator[AsyncIterator[int]]:
-    """The signals as they come, those held back first; for use inside :func:`hold_signals`."""
-    with trio.open_signal_receiver(*_STOPPING) as signals:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+def receive_signals(*others: signal.Signals) -> Iterator[AsyncIterator[int]]:
+    """The signals as they come, those held back first; for use inside :func:`hold_signals`, with the same ones."""
+    held = (*_STOPPING, *others)
+    with trio.open_signal_receiver(*held) as signals:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
         try:
             yield signals
         finally:
             # Trio raises again what nobody took: blocked, it waits to be dropped.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+            signal.pthread_sigmask(signal.SIG_BLOCK, held)

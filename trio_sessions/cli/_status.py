@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trio_sessions._errors import (
     CannotPinRelayerError,
     InstanceInUseError,
@@ -24,7 +26,9 @@ __all__ = [
     "UNAVAILABLE",
     "USAGE",
     "CommandError",
+    "ConfigError",
     "checklist",
+    "lines_of",
     "numbered",
     "one_line",
     "status_of",
@@ -69,6 +73,28 @@ class CommandError(Exception):
         super().__init__(message)
         self.status = status
 
+    @property
+    def lines(self) -> list[str]:
+        """What to say of it."""
+        return [one_line(self)]
+
+
+class ConfigError(CommandError):
+    """The configuration is wrong, in the places that ``problems`` names.
+
+    Attributes:
+        problems: each of them, as text in one line; there is at least one.
+    """
+
+    def __init__(self, problems: Sequence[object]) -> None:
+        super().__init__("\n".join(map(str, problems)), CONFIG)
+        self.problems = tuple(problems)
+
+    @property
+    def lines(self) -> list[str]:
+        """A line for each problem."""
+        return [str(problem) for problem in self.problems]
+
 
 def status_of(error: SessionsError | CommandError) -> int:
     """The exit status for an error."""
@@ -83,6 +109,11 @@ def status_of(error: SessionsError | CommandError) -> int:
     return FAILED
 
 
+def lines_of(error: SessionsError | CommandError) -> list[str]:
+    """What to say of an error, a line for each thing that is wrong."""
+    return error.lines if isinstance(error, CommandError) else [one_line(error)]
+
+
 def one_line(error: SessionsError | CommandError) -> str:
     """What to say of an error."""
     line = " ".join(str(error).split())
@@ -93,7 +124,9 @@ def one_line(error: SessionsError | CommandError) -> str:
 
 def checklist(error: SessionsError | CommandError) -> tuple[str, ...]:
     """What to check after an error, as lines to say below it; none where its own line says all that there is."""
-    advice = error.advice if isinstance(error, SessionsError) else ()
+    # What a command says of an error of the library has that as its cause.
+    decisive = error.__cause__ if isinstance(error, CommandError) else error
+    advice = decisive.advice if isinstance(decisive, SessionsError) else ()
     if len(advice) < 2:
         return ()
     return ("what to check, likeliest first (trio-sessions doctor looks for you):", *numbered(advice))

@@ -1,37 +1,74 @@
-"""Where ``run`` gets the API token from: never from the command line, where everybody on the machine could read it."""
+"""Where a command gets the API token from: never from the command line, where everybody could read it."""
 
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Mapping
 from pathlib import Path
 
-from trio_sessions._errors import InvalidInputError
-from trio_sessions.cli._redaction import hide
+import attrs
 
-__all__ = ["TOKEN_VARIABLE", "read_token"]
+from trio_sessions._errors import InvalidInputError
+from trio_sessions._inputs import check_token
+from trio_sessions.cli._redaction import hide
+from trio_sessions.cli._status import ConfigError
+
+__all__ = ["TOKEN_VARIABLE", "Token", "find_token"]
 
 TOKEN_VARIABLE = "TRIO_SESSIONS_TOKEN"  # noqa: S105 - the name of the variable
+#: Where systemd puts what ``LoadCredential=`` names, and the name that it must have there.
+CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
+CREDENTIAL = "trio-sessions-token"
 
 #: Bytes: far above any token, and it ends the reading of what has no end.
 _LONGEST = 4096
 
 
-def read_token(file: str | None) -> str | None:
-    """The token in ``file``, or in the environment, or none. Its own rules are the client's to check.
+@attrs.frozen(kw_only=True)
+class Token:
+    """A token that was found.
+
+    Attributes:
+        value: the token itself, which is shown nowhere.
+        origin: the file or the variable that it comes from.
+        warning: what is wrong with keeping it there, or ``""``.
+    """
+
+    value: str = attrs.field(repr=False)
+    origin: str
+    warning: str = ""
+
+
+def find_token(file: str | None, environ: Mapping[str, str] = os.environ) -> Token | None:
+    """The token in ``file``; without one that in the environment, else systemd's credential, or none.
 
     Nothing that the command prints shows it from then on.
 
     Raises:
-        InvalidInputError: the file cannot be read, or cannot be one with a token; shows nothing of its content.
+        InvalidInputError: ``file`` cannot be read, or it or the variable has what can be no token, which isn't shown.
+        ConfigError: the same of the credential.
     """
-    token = _read(file) if file is not None else os.environ.get(TOKEN_VARIABLE) or None
-    hide(token)
-    return token
+    if file is not None:
+        return _read(file)
+    token = environ.get(TOKEN_VARIABLE)
+    if token:
+        _check(token, TOKEN_VARIABLE, None)
+        return Token(value=token, origin=TOKEN_VARIABLE)
+    folder = environ.get(CREDENTIALS_VARIABLE)
+    credential = Path(folder) / CREDENTIAL if folder else None
+    if credential is None or not os.path.lexists(credential):
+        return None
+    try:
+        return _read(str(credential))
+    except InvalidInputError as error:
+        raise ConfigError([f"credential {error.value}: {error.rule}; {error.remedy}"]) from None
 
 
-def _read(file: str) -> str:
+def _read(file: str) -> Token:
     try:
         with Path(file).open("rb") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
             content = stream.read(_LONGEST + 1)
     except FileNotFoundError:
         raise InvalidInputError("--token-file", file, "there is no such file", "check the path") from None
@@ -44,4 +81,15 @@ def _read(file: str) -> str:
         raise InvalidInputError("--token-file", file, "is empty", "write the token into it, on one line")
     if len(content) > _LONGEST:
         raise InvalidInputError("--token-file", file, f"has more than {_LONGEST} bytes", "that is no file with a token")
-    return token
+    _check(token, "--token-file", file)
+    is_open = stat.S_ISREG(mode) and mode & stat.S_IROTH
+    warning = f"everybody on this machine can read the token in {file}: chmod 600 it" if is_open else ""
+    return Token(value=token, origin=file, warning=warning)
+
+
+def _check(token: str, what: str, file: str | None) -> None:
+    hide(token)
+    try:
+        check_token(token)
+    except InvalidInputError as error:
+        raise InvalidInputError(what, file, f"the API token {error.rule}", error.remedy) from None

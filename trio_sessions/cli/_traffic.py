@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import trio
 
@@ -11,7 +11,7 @@ from trio_sessions import (
     CannotPinRelayerError,
     InvalidInputError,
     Node,
-    PoolStoppedError,
+    SessionEndedError,
     SessionOpenError,
     SessionsError,
     UnauthorizedError,
@@ -21,7 +21,7 @@ from trio_sessions._log_fields import OUTAGE, about
 from trio_sessions.cli._plan import Plan
 from trio_sessions.cli._status import CommandError
 
-__all__ = ["Traffic"]
+__all__ = ["Traffic", "choose"]
 
 _log = logging.getLogger("trio_sessions.cli")
 
@@ -51,10 +51,12 @@ class Traffic:
         self._node = node
         self._plan = plan
         self._give_up = give_up
-        self._gap = min(plan.batch / plan.rate, _LONGEST_GAP)
-        self._chosen = _choose(node, plan)
+        self._chosen = choose(node, plan)
         self._began = trio.current_time()
-        self._feeds: set[str] = set()
+        #: By the relayer in lower case, what ends its feed.
+        self._feeds: dict[str, trio.CancelScope] = {}
+        #: Set, and replaced, when the plan changes.
+        self._changed = trio.Event()
         #: The last failure of relayers without a session, where trying again won't help.
         self._final: dict[str, SessionsError] = {}
         #: Why the last session that could not be opened could not be; ``None`` when one could.
@@ -67,9 +69,31 @@ class Traffic:
                 for relayer in self._usable():
                     if relayer.lower() not in self._feeds:
                         start_at = self._began + len(self._feeds) * self._gap
-                        self._feeds.add(relayer.lower())
+                        self._feeds[relayer.lower()] = trio.CancelScope()
                         nursery.start_soon(self._feed, relayer, start_at)
                 await trio.sleep(_FOLLOW_INTERVAL)
+
+    @property
+    def chosen(self) -> frozenset[str] | None:
+        """The relayers to use, in lower case; ``None``: every one that there is at any time."""
+        return self._chosen
+
+    def set_plan(self, plan: Plan, chosen: frozenset[str] | None) -> None:
+        """Go on with another batch, rate or choice of relayers, made by :func:`choose`. Never waits."""
+        has_new_pace = (plan.batch, plan.rate) != (self._plan.batch, self._plan.rate)
+        self._plan, self._chosen = plan, chosen
+        for relayer, feed in self._feeds.items():
+            if chosen is not None and relayer not in chosen:
+                feed.cancel()
+        if has_new_pace:
+            self._began = trio.current_time()
+            self._changed.set()
+            self._changed = trio.Event()
+
+    @property
+    def _gap(self) -> float:
+        """Seconds between two batches, whosever they are."""
+        return min(self._plan.batch / self._plan.rate, _LONGEST_GAP)
 
     def _usable(self) -> list[str]:
         relayers = [relayer for relayer in self._node.relayers if self._plan.has_destination(relayer)]
@@ -80,17 +104,31 @@ class Traffic:
     async def _feed(self, relayer: str, next_at: float) -> None:
         """Hand in batches for one relayer until it can't be used any more; the session is opened first of all."""
         try:
-            while True:
-                if await self._open(relayer):
-                    await trio.sleep_until(next_at)
-                    await self._node.submit(relayer, self._plan.batch)
-                    next_at = max(next_at + len(self._feeds) * self._gap, trio.current_time())
-        except (PoolStoppedError, InvalidInputError) as error:
-            # Stopped, or its channel is open no more; in that case it comes back when the channel does.
+            with self._feeds[relayer.lower()]:
+                await self._feed_on(relayer, next_at)
+        except (SessionEndedError, InvalidInputError) as error:
+            # Stopped, not wanted, or its channel is open no more; in that case it comes back when the channel does.
             _log.info("no more messages for %s: %s", relayer, error, extra=about(error=error, relayer=relayer))
         finally:
-            self._feeds.discard(relayer.lower())
+            del self._feeds[relayer.lower()]
             self._final.pop(relayer.lower(), None)
+
+    async def _feed_on(self, relayer: str, next_at: float) -> None:
+        while True:
+            if await self._open(relayer):
+                next_at = await self._wait_for_turn(relayer, next_at)
+                await self._node.submit(relayer, self._plan.batch)
+                next_at = max(next_at + len(self._feeds) * self._gap, trio.current_time())
+
+    async def _wait_for_turn(self, relayer: str, at: float) -> float:
+        """Wait until ``at``, or if the pace changes meanwhile, until its turn by the new one; returns when that was."""
+        while True:
+            changed = self._changed
+            with trio.move_on_at(at):
+                await changed.wait()
+            if not changed.is_set():
+                return at
+            at = self._began + list(self._feeds).index(relayer.lower()) * self._gap
 
     async def _open(self, relayer: str) -> bool:
         """Whether there is a session for the next batch, opened if need be."""
@@ -115,7 +153,7 @@ class Traffic:
         else:
             self._final.pop(relayer.lower(), None)
         # What is wrong with the node is wrong for every relayer.
-        if self.failure is cause or self._final.keys() >= self._feeds:
+        if self.failure is cause or self._final.keys() >= self._feeds.keys():
             self._give_up(self.failure)
         else:
             outage = OUTAGE if isinstance(cause, SessionsError) and is_outage(cause) else None
@@ -125,9 +163,17 @@ class Traffic:
                 _log.info("  or %s", step.removeprefix("or "), extra=fields)
 
 
-def _choose(node: Node, plan: Plan) -> frozenset[str] | None:
-    """The relayers to use, in lower case; ``None`` for every one that there is at any time."""
-    usable = [relayer for relayer in node.relayers if plan.has_destination(relayer)]
+def choose(node: Node, plan: Plan, kept: Collection[str] = ()) -> frozenset[str] | None:
+    """The relayers to use, in lower case; ``None`` for every one that there is at any time.
+
+    Args:
+        kept: if only some are wanted, these come first.
+
+    Raises:
+        InvalidInputError: the node has not the relayers that the plan names, or not so many.
+        CommandError: it has none at all.
+    """
+    usable = [relayer for relayer in node.available if plan.has_destination(relayer)]
     if plan.named_relayers is not None:
         there = {relayer.lower() for relayer in usable}
         for relayer in plan.named_relayers:
@@ -139,6 +185,7 @@ def _choose(node: Node, plan: Plan) -> frozenset[str] | None:
         if len(usable) < plan.relayers:
             rule = f"the node has {len(usable)} relayer{'' if len(usable) == 1 else 's'} with an open channel"
             raise InvalidInputError("--relayers", plan.relayers, rule, "ask for fewer, or open more channels")
+        usable.sort(key=lambda relayer: relayer.lower() not in kept)
         return frozenset(relayer.lower() for relayer in usable[: plan.relayers])
     if not usable and plan.hops is None:
         raise CommandError("the node has no relayer with an open outgoing channel: open one, or use --hops")

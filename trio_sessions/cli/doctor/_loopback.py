@@ -26,6 +26,7 @@ from trio_sessions import (
 from trio_sessions._address import same_address
 from trio_sessions._advice import advise
 from trio_sessions._budget import open_budget
+from trio_sessions._journal_look import remove_empty_journal
 from trio_sessions.cli._access import Access
 from trio_sessions.cli._state import default_journal
 from trio_sessions.cli.doctor._case import Case
@@ -65,8 +66,9 @@ async def check_loopback(case: Case) -> Finding:
     patience = open_budget(hops, hops, balancer=False) if question.timeout is None else question.timeout
     trial = _Trial()
     pool: SessionPool | None = None
+    options = _options(case.access, question.timeout)
     try:
-        async with open_pool(case.hoprd, _options(case.access, question.timeout)) as pool:
+        async with open_pool(case.hoprd, options) as pool:
             try:
                 with trio.move_on_after(patience) as waiting:
                     await _relay(pool, trial, waiting, relayer=relayer, destination=destination, hops=question.hops)
@@ -77,6 +79,9 @@ async def check_loopback(case: Case) -> Finding:
     finally:
         if pool is not None:
             case.left = pool.report.left
+            if options.journal is not None:
+                # The next examination needs no file that remembers nothing.
+                remove_empty_journal(options.journal)
     if trial.error is None and trial.opened_in is None:
         detail = f"no session within {patience:g} s"
         trial.error = NodeTimeoutError("POST", "/session/udp", detail)
