@@ -124,7 +124,7 @@ async def test_json_is_all_that_there_is_on_stderr() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--log-level", "loud"], ["--log-format", "xml"], ["--log-level", "info", "-v"], ["--view", "film"]],
+    [["--log-level", "loud"], ["--log-format", "xml"], ["--view", "film"]],
     ids=" ".join,
 )
 def test_wrong_options(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,7 +76,7 @@ def node_options(command: Callable[..., int]) -> Callable[..., int]:
 
     @functools.wraps(command)
     def with_access(*, config: str | None, **options: Any) -> int:
-        configuration = Sources(flags=take_flags(options), config=config).read()
+        configuration = Sources(flags=take_flags(options, _NAMES), config=config).read()
         token = token_of(configuration)
         warn(warnings_of(configuration, token))
         return command(access=Access.of(configuration, None if token is None else token.value), **options)

@@ -41,13 +41,13 @@ def setting_flags(names: Iterable[str]) -> Callable[[F], F]:
     return decorate
 
 
-def take_flags(options: dict[str, Any]) -> dict[str, Any]:
-    """Take the settings that were given out of a command's options; what stays is the command's own.
+def take_flags(options: dict[str, Any], names: Iterable[str] = SETTINGS) -> dict[str, Any]:
+    """Take these settings, as far as they were given, out of a command's options; what stays is the command's own.
 
     Raises:
         InvalidInputError: two of them that say the opposite.
     """
-    values = {name: options.pop(name) for name in SETTINGS if name in options}
+    values = {name: options.pop(name) for name in names if name in options}
     given = {name: value for name, value in values.items() if value not in (None, ())}
     if options.pop(_NO_JOURNAL, False):
         if "journal" in given:
