@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from trio_sessions.cli._listen import ListenAddress
 from trio_sessions.cli.settings import SETTINGS, Source, UnreadableError, read_file
 from trio_sessions.cli.settings._file import read_text
 from trio_sessions.cli.settings._text import template
@@ -65,10 +66,10 @@ WRONG = {
     "format": ("[log]\nformat = 'xml'", "2: log.format 'xml': must be one of text, json"),
     "port": (
         "[metrics]\nlisten = 65536",
-        "2: metrics.listen '65536': must be [HOST:]PORT, with a port from 0 to 65535",
+        "2: metrics.listen '65536': must have a port from 0 to 65535; write for example 9464",
     ),
-    "no port": ("[metrics]\nlisten = 'here'", "2: metrics.listen 'here': must be [HOST:]PORT"),
-    "no host": ("[metrics]\nlisten = ':80'", "write for example 9100, or 0.0.0.0:9100"),
+    "no port": ("[metrics]\nlisten = 'here'", "2: metrics.listen 'here': must have a port"),
+    "no host": ("[metrics]\nlisten = ':80'", "has no host before the colon; write 0.0.0.0:80 for all networks"),
     "label": ("[metrics]\nrelayer_label = 1", "2: metrics.relayer_label 1: must be true or false"),
     "home of nobody": (
         "[node]\ntoken_file = '~no-such-user/t'",
@@ -121,7 +122,7 @@ def test_values() -> None:
         "grace_period": 1.0,
         "hops": None,
         "journal": False,
-        "metrics": "9100",
+        "metrics": ListenAddress("127.0.0.1", 9100),
     }
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from trio_sessions import InvalidInputError, PortRange
+from trio_sessions.cli._listen import ListenAddress
 from trio_sessions.cli._status import ConfigError
 from trio_sessions.cli.settings import SETTINGS, Configuration, Source, Sources
 
@@ -174,7 +175,7 @@ def test_all_problems_of_all_sources_are_told_together(tmp_path: Path) -> None:
         ("hops", "false", None),
         ("journal", "TRUE", True),
         ("journal", "./false", "./false"),
-        ("metrics", "9100", "9100"),
+        ("metrics", "9100", ListenAddress("127.0.0.1", 9100)),
         ("metrics_relayer_label", "true", True),
         ("namespace", "40000-40010", PortRange(40_000, 40_010)),
     ],
