@@ -21,6 +21,7 @@ def log_calls(file: Path) -> list[ast.Call]:
         and isinstance(node.func, ast.Attribute)
         and isinstance(node.func.value, ast.Name)
         and node.func.value.id == "_log"
+        and node.func.attr != "isEnabledFor"
     ]
 
 

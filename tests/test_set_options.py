@@ -163,6 +163,7 @@ async def test_time_outs_of_a_stop_count_for_the_next_one(autojump_clock: MockCl
 OTHER: dict[str, Any] = {
     "close_timeout": 1.0,
     "open_attempts": 9,
+    "wait_for_node": False,
     "max_opens": 9,
     "max_closes": 9,
     "namespace": DedicatedAddress(),

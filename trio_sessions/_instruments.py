@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from trio_sessions._errors import SessionsError
+from trio_sessions._log_fields import about
 from trio_sessions._model import ListenerKey
 from trio_sessions._record import SessionInfo
 from trio_sessions._statistics import PoolStatistics
@@ -269,4 +270,5 @@ class _Guarded:
             return
         others = f" ({self._unlogged} more since the last such line)" if self._unlogged else ""
         self._logged_at, self._unlogged = now, 0
-        _log.error("instruments failed at a %s%s", type(observation).__name__, others, exc_info=error)
+        name, fields = type(observation).__name__, about(error=error)
+        _log.error("instruments failed at a %s%s", name, others, exc_info=error, extra=fields)
