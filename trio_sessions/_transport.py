@@ -151,13 +151,16 @@ class Transport(httpx.AsyncBaseTransport):
         await self._queue(turn, timeouts.get("pool"))
         try:
             head, connection = await self._call(turn, request.method, message, timeouts.get("connect"))
-            stream = _Body(self, turn, connection)
+            body, whole = connection.drain()
         except BaseException:
             self._end(turn, keep=False)
             raise
-        return httpx.Response(
-            head.status, headers=head.headers, stream=stream, extensions={"reason_phrase": head.reason}
-        )
+        # What has come with the head is mostly all: then it takes no stream to read it.
+        stream: httpx.AsyncByteStream = httpx.ByteStream(body) if whole else _Body(self, turn, connection, body)
+        if whole:
+            self._end(turn, keep=True)
+        extensions = {"reason_phrase": head.reason}
+        return httpx.Response(head.status, headers=head.headers, stream=stream, extensions=extensions)
 
     async def call(
         self,
@@ -362,15 +365,14 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    """A response's body as it comes; what has come already is taken at once, and if it is all, the turn is over."""
+    """A response's body as it comes, after what has come with its head; with its end the turn is over."""
 
-    def __init__(self, transport: Transport, turn: _Turn, connection: Connection) -> None:
+    def __init__(self, transport: Transport, turn: _Turn, connection: Connection, ready: bytes) -> None:
         self._transport = transport
         self._turn = turn
         self._connection = connection
-        self._ready = b""
+        self._ready = ready
         self._whole = False
-        self._take(connection.drain())
 
     def __aiter__(self) -> _Body:
         return self
