@@ -13,6 +13,7 @@ import trio
 
 from tests.cli.at_node import Site, add_stranger, site
 from tests.cli.support import COMMAND, PATIENCE
+from trio_sessions import PortRange
 from trio_sessions._namespaces import DedicatedAddress, derive_address, node_key
 
 DIALECTS = pytest.mark.parametrize("dialect", ["3", "4.1"])
@@ -258,3 +259,22 @@ async def test_a_port_of_a_range_rests_when_its_orphan_was_reaped(tmp_path: Path
         again = {each["listener"].rpartition(":")[2] for each in await at.listed("--ours") if each["listener"]}
         assert not ports & again
         assert (await at.do("close", "--ours")).err.startswith("trio-sessions: nothing of ours to close")
+
+
+async def test_what_runs_without_a_journal_in_the_range_is_closed_only_by_name(tmp_path: Path) -> None:
+    where = ("--namespace", "42600-42609")
+    async with site(tmp_path) as at:
+        async with at.doing("run", *where, "--no-journal", "--relayers", "1", "--view", "none") as run:
+            await at.sim.wait_until_used(1 + len(at.strangers), what="session_id")
+            kept = await at.do("close", "--ours", *where)
+            assert (kept.status, kept.out.partition(" ")[0]) == (0, "kept")
+            assert "in no journal: a run may have it" in kept.out
+            reaped = await at.do("reap", *where)
+            assert "in no journal: a run may have it" in reaped.out
+            assert len(await at.ours()) == 1
+            await run.end(signal.SIGKILL)
+        (place,) = await at.owners(ours=True, namespace=PortRange(42600, 42609))
+        closed = await at.do("close", place, *where)
+        assert (closed.status, closed.out.partition(" ")[0]) == (0, "closed")
+        assert "doesn't run" not in closed.out
+        assert await at.ours() == set()

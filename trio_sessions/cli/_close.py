@@ -49,7 +49,7 @@ def _read_place(text: str) -> ListenerKey:
 @click.command(epilog=STATUS_HELP, short_help="Close listeners of ours.")
 @click.argument("places", metavar="[IP:PORT]...", nargs=-1, type=CheckedType("IP:PORT", _read_place))
 @click.option("--relayer", type=AddressType(), metavar="ADDR", help="All of ours through this relayer.")
-@click.option("--ours", is_flag=True, help="All of ours that no running instance has, detached ones included.")
+@click.option("--ours", is_flag=True, help="All of ours that surely no running instance has, detached ones included.")
 @click.option("--force", is_flag=True, help="Also what a running instance has; and, once it is named, a stranger's.")
 @click.option("--yes", "confirmed", is_flag=True, help="With --force: ask nobody to type a stranger's ip:port.")
 @timeout_option

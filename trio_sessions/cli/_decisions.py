@@ -53,8 +53,11 @@ def _decide(sighting: Sighting, *, named: bool, force: bool, confirmed: bool) ->
     if sighting.owner is Owner.RUNNING:
         if not force or sighting.listener is None:
             why = f"instance {sighting.instance} runs and has it: stop that one"
-            return Decision(sighting, spared, why if sighting.listener is None else f"{why}, or use --force")
+            remedy = "use --force" if named else f"close {_place(sighting)} --force"
+            return Decision(sighting, spared, why if sighting.listener is None else f"{why}, or {remedy}")
         return Decision(sighting, Action.CLOSE, f"of the running instance {sighting.instance}, by force")
+    if _may_run(sighting) and not named:
+        return Decision(sighting, Action.KEEP, _may_have_it(sighting))
     return Decision(sighting, Action.CLOSE, _reason(sighting))
 
 
@@ -64,9 +67,8 @@ def decide_reap(sightings: Iterable[Sighting]) -> list[Decision]:
     for sighting in sightings:
         if sighting.owner is Owner.DETACHED and sighting.listener is not None:
             decisions.append(Decision(sighting, Action.KEEP, f"detached on purpose: close {_place(sighting)} ends it"))
-        elif sighting.proof is Proof.PORT and sighting.owner is Owner.ORPHAN:
-            why = f"in our range of ports, but in no journal: close {_place(sighting)} ends it"
-            decisions.append(Decision(sighting, Action.KEEP, why))
+        elif _may_run(sighting):
+            decisions.append(Decision(sighting, Action.KEEP, _may_have_it(sighting)))
         elif sighting.owner in (Owner.ORPHAN, Owner.DETACHED) and not _rests(sighting):
             decisions.append(Decision(sighting, Action.CLOSE, _reason(sighting)))
     return decisions
@@ -77,12 +79,21 @@ def _reason(sighting: Sighting) -> str:
     if sighting.proof is Proof.ADDRESS:
         return f"on the address of instance {sighting.instance}, which doesn't run"
     if sighting.proof is Proof.PORT:
-        return f"in the range of ports of instance {sighting.instance}, which doesn't run"
+        return f"in the range of ports of instance {sighting.instance}, and in no journal"
     if sighting.owner is Owner.DETACHED:
         return f"detached as {sighting.instance}"
     if sighting.row is not None and sighting.row.listener is None:
         return f"a POST of {sighting.instance} without a reply: closed if its listener is found beyond doubt"
     return f"in the journal of instance {sighting.instance}, which doesn't run"
+
+
+def _may_run(sighting: Sighting) -> bool:
+    """Whether its port alone says that it is ours: then a run without a journal, or with one elsewhere, may have it."""
+    return sighting.proof is Proof.PORT and sighting.owner is Owner.ORPHAN
+
+
+def _may_have_it(sighting: Sighting) -> str:
+    return f"in our range of ports, but in no journal: a run may have it; close {_place(sighting)} ends it"
 
 
 def _rests(sighting: Sighting) -> bool:
