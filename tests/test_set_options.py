@@ -236,6 +236,21 @@ async def test_batches_that_wait_for_a_session_no_longer_wanted_are_undelivered(
     assert node.report.clean
 
 
+async def test_what_waits_for_a_node_that_is_down_hears_at_once_that_it_is_not_wanted(autojump_clock: MockClock) -> None:
+    async with memory_world() as world, running(world) as node:
+        keep, drop = world.relayers[:2]
+        world.sim.node.restart(down_for=3600.0)
+        await node.submit(drop, 10)
+        await trio.sleep(100)
+        node.set_options(NodeOptions(relayers=(keep,)))
+        await trio.sleep(1)
+        assert node.report.messages.undelivered == {EndReason.UNWANTED.value: 10}
+        assert node.pool.sessions() == ()
+        await trio.sleep(3700)
+        assert world.events("open") == []
+    assert node.report.clean
+
+
 async def _want(node: Node, relayer: str) -> None:
     await trio.sleep(3)
     node.set_options(NodeOptions(relayers=(relayer,)))

@@ -15,55 +15,26 @@ import attrs
 import trio
 
 from trio_sessions._advice import advise
-from trio_sessions._datagrams import Connect
 from trio_sessions._descriptors import why_no_socket
 from trio_sessions._errors import SessionEndedError, SessionOpenError, SessionsError
-from trio_sessions._gate import Gate, is_final, is_outage
-from trio_sessions._janitor import Janitor
+from trio_sessions._gate import is_final, is_outage
 from trio_sessions._latch import Latch
 from trio_sessions._leaf import leaf
 from trio_sessions._lifecycle import USABLE, EndReason, Event, State
 from trio_sessions._link import Link
 from trio_sessions._listeners import Claim, ListenerState
-from trio_sessions._model import Listener, SessionRequest
+from trio_sessions._model import Listener
 from trio_sessions._record import SessionInfo, SessionRecord
 from trio_sessions._route import Route
+from trio_sessions._surroundings import Surroundings
 from trio_sessions._wire import MAX_INDEX, BatchEncoder
 
-__all__ = ["Keeper", "Surroundings"]
+__all__ = ["Keeper"]
 
 _log = logging.getLogger("trio_sessions.session")
 
 #: A timestamp with as many digits as those of the next two centuries.
 _LATE = 9_999_999_999_999
-
-
-@attrs.define(eq=False)
-class Surroundings:
-    """What all sessions of a pool share. Periods, intervals and time-outs are the pool's to change.
-
-    Attributes:
-        touch: resets the idle timer of a listener, as well as it can.
-        request: makes the POST's body for a route, after choosing a destination where the route leaves that open.
-        own_address: of the node, as the sender that messages name.
-        drain_deadline: until when a session that ends now may wait for answers.
-        on_event: called after each event of the session's life.
-    """
-
-    janitor: Janitor
-    gate: Gate
-    connect: Connect
-    connect_host: str | None
-    grace_period: float
-    keepalive_interval: float
-    touch: Callable[[Listener], Awaitable[None]]
-    reply_timeout: float
-    open_attempts: int
-    wait_for_node: bool
-    request: Callable[[Route], Awaitable[SessionRequest]]
-    own_address: Callable[[], Awaitable[str]]
-    drain_deadline: Callable[[], float]
-    on_event: Callable[[Keeper, Event], None]
 
 
 class Keeper:
@@ -76,6 +47,7 @@ class Keeper:
         "_draining",
         "_ending",
         "_link",
+        "_opening",
         "_over",
         "_reachable",
         "_ready",
@@ -92,6 +64,8 @@ class Keeper:
         #: The words for the task: changed by anybody, read by the task.
         self._reachable = reachable
         self._ending: EndReason | None = None
+        #: In which it opens, until it is open: an end that comes before cuts that short.
+        self._opening: trio.CancelScope | None = None
         #: Holds back a stop while answers are waited for.
         self._draining: trio.CancelScope | None = None
         #: The socket failed, or its reader: nothing can come any more.
@@ -184,6 +158,8 @@ class Keeper:
         """Ask the task to end the session; the first reason counts. Never waits."""
         if self._ending is None:
             self._ending = reason
+            if self._opening is not None:
+                self._opening.cancel()
             self._interrupt()
 
     def limit_draining(self, deadline: float) -> None:
@@ -231,8 +207,13 @@ class Keeper:
     async def run(self) -> None:
         """Own the session from its first POST to its end. An error ends this session alone and is told to its users."""
         self._record.claim()
+        opened = None
         try:
-            await self._live(*await self._open())
+            with trio.CancelScope() as self._opening:
+                opened = await self._open()
+            self._opening = None
+            if opened is not None:
+                await self._live(*opened)
         except SessionsError as error:
             self.failure = error
         except Exception as error:  # noqa: BLE001 - siblings live on
@@ -249,11 +230,11 @@ class Keeper:
         self.tell(EndReason.CRASHED)
         self._stop_listening()
 
-    async def _open(self) -> tuple[Claim, Link]:
-        """Open listener and socket, in as many attempts as the pool allows."""
+    async def _open(self) -> tuple[Claim, Link] | None:
+        """Open listener and socket, in as many attempts as the pool allows; ``None`` when it has to end before."""
         around, gate, record, key = self._around, self._around.gate, self._record, self._record.route.key
         failures = 0
-        while True:
+        while self._ending is None:
             await gate.wait(key)
             try:
                 return await self._attempt()
@@ -264,6 +245,7 @@ class Keeper:
                 if is_final(error) or failures >= around.open_attempts:
                     raise
                 _log.info("session via %s: trying again: %s", record.route, error, extra=record.about(error))
+        return None
 
     async def _attempt(self) -> tuple[Claim, Link]:
         around, record = self._around, self._record

@@ -22,7 +22,7 @@ from trio_sessions._hoprd import Hoprd
 from trio_sessions._instruments import Instruments
 from trio_sessions._janitor import Janitor
 from trio_sessions._journal import Journal
-from trio_sessions._keeper import Keeper, Surroundings
+from trio_sessions._keeper import Keeper
 from trio_sessions._ledger import Ledger
 from trio_sessions._lifecycle import ENDED, USABLE, EndReason, Event, State
 from trio_sessions._listing import Listing, Lookup
@@ -34,6 +34,7 @@ from trio_sessions._report import QUANTILES, LeftListener, PoolReport
 from trio_sessions._route import Route
 from trio_sessions._session import Session
 from trio_sessions._statistics import PoolStatistics
+from trio_sessions._surroundings import Surroundings
 from trio_sessions._tally import Tally
 from trio_sessions._territory import Territory
 
