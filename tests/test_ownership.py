@@ -128,6 +128,9 @@ def test_a_later_listener_on_the_port_of_ours_is_a_strangers() -> None:
     for later in (attrs.evolve(ours, clients=("two",)), attrs.evolve(ours, clients=())):
         remembered, stranger = survey([later], [journal], Ground("default"))
         assert (stranger.owner, remembered.owner, remembered.state) == (Owner.STRANGER, Owner.ORPHAN, "gone")
+    nameless = attrs.evolve(journal.look, rows=(attrs.evolve(row, listener=attrs.evolve(ours, clients=())),))
+    _, stranger = survey([ours], [attrs.evolve(journal, look=nameless)], Ground("default"))
+    assert stranger.owner is Owner.STRANGER
     (same,) = survey([ours], [journal], Ground("default"))
     assert (same.owner, same.state) == (Owner.ORPHAN, "registered")
 

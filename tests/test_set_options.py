@@ -236,7 +236,7 @@ async def test_batches_that_wait_for_a_session_no_longer_wanted_are_undelivered(
     assert node.report.clean
 
 
-async def test_what_waits_for_a_node_that_is_down_hears_at_once_that_it_is_not_wanted(autojump_clock: MockClock) -> None:
+async def test_what_waits_for_a_node_that_is_down_hears_at_once_that_it_is_unwanted(autojump_clock: MockClock) -> None:
     async with memory_world() as world, running(world) as node:
         keep, drop = world.relayers[:2]
         world.sim.node.restart(down_for=3600.0)

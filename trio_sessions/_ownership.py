@@ -157,7 +157,8 @@ def _by_key(journals: Sequence[KnownJournal]) -> dict[ListenerKey, list[tuple[Kn
 
 def _is_it(row: JournalRow, listener: Listener) -> bool:
     """Whether the row names this very listener; one that names no session could be anybody's."""
-    return row.listener is not None and bool(listener.clients) and row.listener.same_as(listener)
+    known = row.listener
+    return known is not None and bool(known.clients and listener.clients) and known.same_as(listener)
 
 
 def _remembered(listener: Listener | None, journal: KnownJournal, row: JournalRow) -> Sighting:
