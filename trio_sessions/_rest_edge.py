@@ -265,9 +265,14 @@ class Edge:
     ) -> Reply:
         """The exchange over a transport of our own, which needs no request and response of httpx's."""
         message = write(method, f"{self._base}{path}{query}", self._fields[accept, body is not None], body)
-        _, connect_timeout = self._phases(total)
+        pool_timeout, connect_timeout = self._phases(total)
         head, content = await transport.call(
-            method, message, progress, connect_timeout=connect_timeout, max_body=MAX_BODY
+            method,
+            message,
+            progress,
+            pool_timeout=pool_timeout,
+            connect_timeout=connect_timeout,
+            max_body=MAX_BODY,
         )
         encoding, media_type = head.value(b"content-encoding"), head.value(b"content-type")
         return _reply(method, path, head.status, content, encoding=encoding, media_type=media_type)

@@ -168,6 +168,7 @@ class Transport(httpx.AsyncBaseTransport):
         message: bytes,
         progress: Progress,
         *,
+        pool_timeout: float,
         connect_timeout: float,
         max_body: int,
     ) -> tuple[Head, bytes | None]:
@@ -177,13 +178,18 @@ class Transport(httpx.AsyncBaseTransport):
             method: of the message.
             message: the request as it goes over the wire.
             progress: told how far the call came: while it waits for its turn, too, nothing was sent.
-            connect_timeout: seconds, as httpx's time-out of this name. For its turn it waits until it is cancelled.
+            pool_timeout: seconds after which a turn comes too late; until there is one, it waits until it is cancelled.
+            connect_timeout: seconds, as httpx's time-out of this name.
             max_body: bytes; of a longer body only ``None`` is given back.
         """
         turn = _Turn(method == "POST", progress)
         progress.connecting = True
+        latest = trio.current_time() + pool_timeout
         await self._queue(turn, None)
         try:
+            if trio.current_time() > latest:
+                # The caller's time is nearly over: nobody would wait for the reply to what is sent now.
+                raise httpx.PoolTimeout(f"no connection was free within {pool_timeout:g} s")
             head, connection = await self._call(turn, method, message, connect_timeout)
             body, whole = connection.drain()
             if not whole:
@@ -303,6 +309,8 @@ class Transport(httpx.AsyncBaseTransport):
     async def _exchange(
         self, turn: _Turn, connection: Connection, method: str, message: bytes
     ) -> tuple[Head, Connection]:
+        # Who is cancelled has surely not sent.
+        await trio.lowlevel.checkpoint_if_cancelled()
         turn.progress.sending = True
         if turn.trace is not None:
             await turn.trace("http11.send_request_headers.started", {"request": turn.request})

@@ -49,7 +49,6 @@ class Connection:
             httpx.RemoteProtocolError: what came is no response, or nothing came.
         """
         self._reader = reader = Reader(method)
-        await trio.lowlevel.checkpoint_if_cancelled()
         try:
             await self._send(request)
         except _GONE as error:

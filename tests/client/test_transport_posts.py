@@ -206,7 +206,9 @@ async def test_whatever_becomes_of_calls_no_room_is_lost(mock_clock: MockClock, 
         with scope, suppress(httpx.TransportError):
             if raw:
                 message = b"%b / HTTP/1.1\r\nHost: x\r\n\r\n" % method.encode()
-                await transport.call(method, message, Progress(), connect_timeout=5.0, max_body=rng.choice([2, 100]))
+                await transport.call(
+                    method, message, Progress(), pool_timeout=5.0, connect_timeout=5.0, max_body=rng.choice([2, 100])
+                )
             else:
                 await fetch(transport, "/", method, pool=5.0)
 
