@@ -44,7 +44,7 @@ def test_a_signal_that_another_thread_gets_is_dropped_too() -> None:
         import os, signal, threading
         from trio_sessions.cli._signals import hold_signals
         done = threading.Event()
-        thread = threading.Thread(target=done.wait)
+        thread = threading.Thread(target=done.wait, daemon=True)
         thread.start()
         with hold_signals():
             os.kill(os.getpid(), signal.SIGTERM)
@@ -53,5 +53,5 @@ def test_a_signal_that_another_thread_gets_is_dropped_too() -> None:
         thread.join()
         print("alive")
     """
-    it = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert (it.returncode, it.stdout) == (0, "alive\n")
+    it = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=20)
+    assert (it.returncode, it.stdout) == (0, "alive\n"), it.stderr

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import trio
@@ -51,9 +51,13 @@ def hold_signals(*others: signal.Signals) -> Iterator[None]:
     finally:
         while signal.sigtimedwait(held, 0) is not None:
             pass  # It asked for a stop, and stopped is what we are.
+        # Before SIGINT's: one that another thread took a moment ago may come to be an interrupt as soon as that is back.
+        interrupt = handlers.pop(signal.SIGINT)
         for each, handler in handlers.items():
             signal.signal(each, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with suppress(KeyboardInterrupt):
+            signal.signal(signal.SIGINT, interrupt)
 
 
 def _drop(number: int, frame: FrameType | None) -> None:
