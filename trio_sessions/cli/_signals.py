@@ -51,7 +51,7 @@ def hold_signals(*others: signal.Signals) -> Iterator[None]:
     finally:
         while signal.sigtimedwait(held, 0) is not None:
             pass  # It asked for a stop, and stopped is what we are.
-        # Before SIGINT's: one that another thread took a moment ago may come to be an interrupt as soon as that is back.
+        # SIGINT's is the last: one that another thread took a moment ago may interrupt as soon as that is back.
         interrupt = handlers.pop(signal.SIGINT)
         for each, handler in handlers.items():
             signal.signal(each, handler)
