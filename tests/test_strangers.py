@@ -47,6 +47,22 @@ async def test_a_retry_looks_first_whatever_the_first_try_failed_with(
         assert pool.report.clean
 
 
+@pytest.mark.parametrize("down_for", [0.05, 0.1, 0.2, 0.4, 0.8])
+async def test_what_came_in_before_the_node_was_out_proves_nothing_after_it(
+    autojump_clock: MockClock, down_for: float
+) -> None:
+    """A restart may have ended the listener: its port, not listed any more, is not to be closed on old evidence."""
+    async with memory_world() as world:
+        async with world.pool() as pool:
+            session = await pool.session(world.relayers[0])
+            await session.relay(1)
+            world.sim.node.restart(down_for=down_for)
+            session.close()
+            await session.wait_closed()
+            assert world.sim.node.counters.closes_missed == 0
+        assert pool.report.clean
+
+
 async def test_an_echo_from_a_strangers_listener_is_no_sign_of_life_of_ours(autojump_clock: MockClock) -> None:
     """Reconciling finds the port in another's hands: no probe goes there, and nothing is deleted."""
     async with memory_world() as world:

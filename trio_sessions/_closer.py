@@ -132,7 +132,9 @@ class Closer:
         except NodeError as error:
             # A connection that died, or is refused, is what a restart looks like: then nothing is proof.
             is_up = isinstance(error, StatusError | MalformedReplyError) and not isinstance(error, UnauthorizedError)
-            if not is_up or not claim.is_alive(trio.current_time()):
+            if not is_up:
+                claim.alive_at = -inf
+            if not claim.is_alive(trio.current_time()):
                 raise
             return _Seen.HARMLESS
         if listing.has(listener):
