@@ -18,6 +18,7 @@ from trio_sessions._listeners import Claim, ListenerEvent
 from trio_sessions._listing import Listing, Lookup
 from trio_sessions._log_fields import about
 from trio_sessions._model import Listener
+from trio_sessions._outage import Outage
 from trio_sessions._territory import Territory
 
 __all__ = ["Closer"]
@@ -53,6 +54,7 @@ class Closer:
         territory: Territory,
         hurry: Hurry,
         *,
+        outage: Outage,
         max_closes: int,
         timeout: float,
         rng: random.Random,
@@ -62,12 +64,14 @@ class Closer:
         self._claims = claims
         self._territory = territory
         self._hurry = hurry
+        self._outage = outage
         self._timeout = timeout
         self._rng = rng
         self._slots = trio.CapacityLimiter(max_closes)
 
     def hurry(self) -> None:
-        """A stop has little time: more at once."""
+        """A stop has little time: more at once, and no waiting for a node that is out."""
+        self._outage.ignore()
         self._slots.total_tokens *= _HURRIED_CLOSES
 
     async def close(self, claim: Claim) -> None:
@@ -86,6 +90,7 @@ class Closer:
             except NodeError as error:
                 claim.error = error
                 await self._hurry.pause(pause.next())
+                await self._outage.wait_after(error)
             else:
                 if is_gone:
                     self._gone(claim)

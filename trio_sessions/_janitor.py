@@ -34,6 +34,7 @@ from trio_sessions._listing import Listing, Lookup
 from trio_sessions._log_fields import about
 from trio_sessions._matching import is_where_asked
 from trio_sessions._model import Listener, SessionRequest
+from trio_sessions._outage import Outage
 from trio_sessions._past import MEMORY
 from trio_sessions._recovery import adopt_rows
 from trio_sessions._settler import Settler
@@ -87,12 +88,14 @@ class Janitor:
         self._rng = rng
         self._claims = Claims(territory, journal, instruments)
         self._hurry = Hurry()
+        outage = Outage(lookup, rng)
         self._closer = Closer(
             hoprd,
             lookup,
             self._claims,
             territory,
             self._hurry,
+            outage=outage,
             max_closes=max_closes,
             timeout=close_timeout,
             rng=rng,
@@ -101,6 +104,7 @@ class Janitor:
             lookup,
             self._claims,
             self._hurry,
+            outage=outage,
             close=lambda claim: self._start(self._closer.close, claim),
             close_refused=lambda claim: self._start(self._close_refused, claim),
             rng=rng,

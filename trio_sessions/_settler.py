@@ -17,6 +17,7 @@ from trio_sessions._listeners import Claim, ListenerEvent, ListenerState
 from trio_sessions._listing import Listing, Lookup
 from trio_sessions._log_fields import about
 from trio_sessions._matching import chose_port, fits, is_ambiguous, is_certain, recognise
+from trio_sessions._outage import Outage
 from trio_sessions._past import MEMORY
 
 __all__ = ["Settler"]
@@ -41,6 +42,7 @@ class Settler:
         claims: Claims,
         hurry: Hurry,
         *,
+        outage: Outage,
         close: Callable[[Claim], None],
         close_refused: Callable[[Claim], None],
         rng: random.Random,
@@ -48,6 +50,7 @@ class Settler:
         self._lookup = lookup
         self._claims = claims
         self._hurry = hurry
+        self._outage = outage
         self._close = close
         self._close_refused = close_refused
         self._rng = rng
@@ -74,6 +77,8 @@ class Settler:
                 if isinstance(error, UnauthorizedError) or looked_at > latest + MEMORY:
                     self._claims.give_up(claim)
                     return
+                with trio.move_on_at(latest + MEMORY):
+                    await self._outage.wait_after(error)
                 continue
             if claim.state is not ListenerState.UNKNOWN:
                 return
