@@ -45,7 +45,12 @@ async def share(work: Callable[[Iterator[int]], Awaitable[None]], calls: int, ta
 
 
 async def raw_calls(
-    url: str, token: str, request: Callable[[int], tuple[str, str, bytes]], calls: int, tasks: int
+    url: str,
+    token: str,
+    request: Callable[[int], tuple[str, str, bytes]],
+    calls: int,
+    tasks: int,
+    on_reply: Callable[[bytes], object] = bool,
 ) -> Used:
     """What so many calls take, over a connection for each task.
 
@@ -55,6 +60,7 @@ async def raw_calls(
         request: method, path and body of the call of a number.
         calls: in total.
         tasks: that make them.
+        on_reply: takes each reply, head and body.
     """
     parts = urlsplit(url)
     assert parts.hostname is not None
@@ -74,5 +80,6 @@ async def raw_calls(
                     more = await stream.receive_some()
                     assert more, "the node closed the connection"
                     received += more
+                on_reply(received)
 
     return await share(work, calls, tasks)

@@ -6,6 +6,7 @@ send, wait until a socket is readable, and count bytes. Calls: HTTP/1.1 as bytes
 
 from __future__ import annotations
 
+import json
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,8 +18,8 @@ from benchmarks._case import Case, Figure, Sample, Settings, Work
 from benchmarks._echo import EchoKernel, compile_echo
 from benchmarks._figures import CALLS, MESSAGES, call_sample, message_sample
 from benchmarks._load import BATCH, DATAGRAM, OUTSTANDING, RELAYERS, WARM_UP
-from benchmarks._meter import used
-from benchmarks._node import bare_node
+from benchmarks._meter import need_files, used
+from benchmarks._node import BenchNode, bare_node
 from benchmarks._raw_http import raw_calls
 from trio_sessions import Hoprd, Path, SessionRequest
 from trio_sessions._rest_requests import session_call
@@ -91,10 +92,10 @@ async def _awaited(port: int, count: list[int]) -> None:
                 await sock.send(data)
 
 
-def _connected(port: int) -> socket.socket:
+def _connected(port: int, ip: str = "127.0.0.1") -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setblocking(False)
-    sock.connect(("127.0.0.1", port))
+    sock.connect((ip, port))
     return sock
 
 
@@ -176,19 +177,49 @@ async def _deletes(settings: Settings) -> Sample:
         return call_sample(calls, span, node.load().seconds - before.seconds)
 
 
+async def _requests(node: BenchNode) -> list[tuple[str, bytes]]:
+    """A POST of a session through each relayer: path and body."""
+    async with Hoprd(node.url, token=node.token) as hoprd:
+        dialect = await hoprd.probe()
+    requests = []
+    for relayer in node.relayers:
+        path = Path(via=(relayer,))
+        asked = SessionRequest(destination=node.destination, forward=path, back=path, listen_host="127.1.2.3")
+        requests.append(session_call(asked, dialect))
+    return requests
+
+
 async def _opens(settings: Settings) -> Sample:
     calls = 500 if settings.quick else 2000
     async with bare_node(calls, seed=settings.seed) as node:
-        async with Hoprd(node.url, token=node.token) as hoprd:
-            dialect = await hoprd.probe()
-        requests = []
-        for relayer in node.relayers:
-            path = Path(via=(relayer,))
-            asked = SessionRequest(destination=node.destination, forward=path, back=path, listen_host="127.1.2.3")
-            requests.append(session_call(asked, dialect))
+        requests = await _requests(node)
         before = node.load()
         span = await raw_calls(node.url, node.token, lambda i: ("POST", *requests[i]), calls, 16)
         return call_sample(calls, span, node.load().seconds - before.seconds)
+
+
+async def _sessions(settings: Settings) -> Sample:
+    """Open as many as ``scale`` does, each with a socket, and a task that waits for it: the least that a session is."""
+    calls = 500 if settings.quick else 10_000
+    need_files(calls + 1000)
+    async with bare_node(calls, seed=settings.seed) as node, trio.open_nursery() as nursery:
+        requests = await _requests(node)
+
+        async def live(sock: socket.socket) -> None:
+            with sock:
+                while True:
+                    await trio.lowlevel.wait_readable(sock)
+                    sock.recv(_READ_SIZE)
+
+        def begin(reply: bytes) -> None:
+            shown = json.loads(reply.partition(b"\r\n\r\n")[2])
+            nursery.start_soon(live, _connected(shown["port"], shown["ip"]))
+
+        before = node.load()
+        span = await raw_calls(node.url, node.token, lambda i: ("POST", *requests[i]), calls, 16, begin)
+        sample = call_sample(calls, span, node.load().seconds - before.seconds)
+        nursery.cancel_scope.cancel()
+    return sample
 
 
 def _case(
@@ -219,5 +250,11 @@ WORK = Work(
         _case("in-turn", "bare loop, one socket after the other", _in_turn, MESSAGES),
         _case("deletes", "raw HTTP DELETEs, 16 connections", _deletes, CALLS),
         _case("opens", "raw HTTP POSTs of a session, 16 connections: the bare node's ceiling", _opens, CALLS),
+        _case(
+            "sessions",
+            "10,000 (500 in a quick run) raw POSTs, each with a socket and a task that waits for it",
+            _sessions,
+            CALLS,
+        ),
     ),
 )
