@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import attrs
 import pytest
 import trio
 
-from trio_sessions import InvalidInputError
 from trio_sessions.testing import Found, sweep
 
 
@@ -55,8 +55,8 @@ def nothing_is_open(resource: Resource) -> None:
     for registered in resource.registered:
         registered.close()
     resource.registered.clear()
-    assert resource.opened == resource.closed
-    assert not resource.lock.locked()
+    assert resource.opened == resource.closed, "it is open"
+    assert not resource.lock.locked(), "the lock is held"
 
 
 # -- correct code
@@ -112,12 +112,14 @@ CORRECT = [careful, registers_at_once, has_time_limits, uses_the_worlds_nursery,
 
 @pytest.mark.parametrize("operation", CORRECT, ids=lambda operation: operation.__name__)
 @pytest.mark.parametrize("tasks", ["own", "all"])
-def test_in_correct_code_nothing_is_found(operation: Callable[[Resource], Awaitable[None]], tasks: str) -> None:
-    result = sweep(operation, setup=a_resource, invariant=nothing_is_open, tasks=tasks, pairs=None)  # type: ignore[arg-type]
+def test_in_correct_code_nothing_is_found(
+    operation: Callable[[Resource], Awaitable[None]], tasks: Literal["own", "all"]
+) -> None:
+    result = sweep(operation, setup=a_resource, invariant=nothing_is_open, tasks=tasks, pairs=None)
     result.check()
     assert result.violations == ()
     assert result.singles.parked >= result.checkpoints / 2
-    assert result.singles.runnable > result.checkpoints
+    assert result.singles.runnable >= result.checkpoints
     assert result.delivered > 0
     assert result.singles.left_out == result.pairs.left_out == 0
 
@@ -143,7 +145,7 @@ async def registered_after_an_await(resource: Resource) -> None:
 async def a_swallowed_cancelled(resource: Resource) -> None:
     try:
         await resource.talk()
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the bug
         return
 
 
@@ -151,7 +153,7 @@ async def a_swallowed_cancelled_in_a_loop(resource: Resource) -> None:
     while True:
         try:
             await resource.talk()
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the bug
             continue
         else:
             return
@@ -188,13 +190,13 @@ async def a_task_left_behind(resource: Resource) -> None:
 
 
 PLANTED = [
-    (a_checkpoint_before_the_close, Found.INVARIANT, "assert resource.opened == resource.closed"),
-    (registered_after_an_await, Found.INVARIANT, "assert resource.opened == resource.closed"),
+    (a_checkpoint_before_the_close, Found.INVARIANT, "it is open"),
+    (registered_after_an_await, Found.INVARIANT, "it is open"),
     (a_swallowed_cancelled, Found.SWALLOWED, "returned as if it had not been cancelled"),
-    (a_swallowed_cancelled_in_a_loop, Found.HANG, "not within 20000 steps"),
+    (a_swallowed_cancelled_in_a_loop, Found.HANG, "not within 3000 steps"),
     (another_error_instead_of_cancelled, Found.ERROR, "ConnectionError: nobody answers"),
     (a_shield_without_a_deadline, Found.HANG, "not within 3600 s of virtual time"),
-    (a_lock_not_released, Found.INVARIANT, "locked"),
+    (a_lock_not_released, Found.INVARIANT, "the lock is held"),
     (a_task_left_behind, Found.LEFT_BEHIND, "the orphan"),
 ]
 
@@ -204,9 +206,9 @@ PLANTED = [
 )
 @pytest.mark.parametrize("tasks", ["own", "all"])
 def test_a_planted_bug_is_found(
-    operation: Callable[[Resource], Awaitable[None]], found: Found, words: str, tasks: str
+    operation: Callable[[Resource], Awaitable[None]], found: Found, words: str, tasks: Literal["own", "all"]
 ) -> None:
-    result = sweep(operation, setup=a_resource, invariant=nothing_is_open, tasks=tasks, max_steps=20_000)  # type: ignore[arg-type]
+    result = sweep(operation, setup=a_resource, invariant=nothing_is_open, tasks=tasks, max_steps=3_000)
     problems = [violation for violation in result.violations if violation.found is found]
     assert problems
     assert any(words in violation.problem for violation in problems), str(result)
@@ -218,8 +220,8 @@ def test_a_planted_bug_is_found(
         operation,
         setup=a_resource,
         invariant=nothing_is_open,
-        tasks=tasks,  # type: ignore[arg-type]
-        max_steps=20_000,
+        tasks=tasks,
+        max_steps=3_000,
         only=first.label,
     )
     assert [(each.label, each.found, each.problem) for each in again.violations if each.found is found] == [

@@ -40,7 +40,7 @@ def sweep(
     pairs: int | None = 200,
     seed: int | str = 0,
     max_seconds: float = 3600.0,
-    max_steps: int = 100_000,
+    max_steps: int = 50_000,
     only: str | None = None,
     name: str | None = None,
 ) -> SweepResult:

@@ -37,7 +37,7 @@ class Found(enum.Enum):
     INVARIANT = "the invariant does not hold"
     #: The operation raised, though it was only cancelled.
     ERROR = "the operation raised"
-    #: A task of the operation got :class:`trio.Cancelled`, and the operation returned as if nothing had been.
+    #: A task of the operation got the sweep's :class:`trio.Cancelled`, and the operation returned nevertheless.
     SWALLOWED = "Cancelled was swallowed"
     #: A task lives on after the setup was left.
     LEFT_BEHIND = "a task was left behind"
@@ -106,7 +106,8 @@ class Visited:
     def of(cls, points: Iterable[Point], left_out: int) -> Self:
         """Of the last points of all plans that were visited."""
         ways = [point.when for point in points]
-        return cls(*(ways.count(when) for when in When), left_out)
+        parked, runnable, deadline = (ways.count(when) for when in When)
+        return cls(parked, runnable, deadline, left_out)
 
     @property
     def total(self) -> int:
@@ -166,10 +167,8 @@ class SweepResult:
 
     def __str__(self) -> str:
         left_out = self.singles.left_out + self.pairs.left_out
-        lines = [
-            f"{self.name}: {self.checkpoints} checkpoints, {self.singles.total} single points and {self.pairs.total}"
-            f" pairs visited, {left_out} left out, {len(self.violations)} violations"
-        ]
+        visited = f"{self.singles.total} single points and {self.pairs.total} pairs visited, {left_out} left out"
+        lines = [f"{self.name}: {self.checkpoints} checkpoints, {visited}, {len(self.violations)} violations"]
         lines += [f"  {violation}" for violation in self.violations[:_SHOWN]]
         if len(self.violations) > _SHOWN:
             lines.append(f"  and {len(self.violations) - _SHOWN} more")

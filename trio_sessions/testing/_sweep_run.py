@@ -1,11 +1,11 @@
-"""One run of a sweep: a whole ``trio.run`` in virtual time, with its world, its cancels and what was found at its end."""
+"""One run of a sweep: a whole ``trio.run`` in virtual time, with its world, its cancels and what it found."""
 
 from __future__ import annotations
 
 import inspect
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -15,6 +15,7 @@ import attrs
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from trio_sessions.testing._abandon import abandon
 from trio_sessions.testing._deterministic import deterministic_schedule
 from trio_sessions.testing._sweep_result import Found, Plan, Point, Violation, When, label_of
 from trio_sessions.testing._sweep_watch import REASON, Step, Watch
@@ -22,9 +23,6 @@ from trio_sessions.testing._sweep_watch import REASON, Step, Watch
 __all__ = ["Run", "Scenario", "play"]
 
 W = TypeVar("W")
-
-#: How often a coroutine that awaits in its clean-up is closed anew, when its run was given up.
-_CLOSINGS = 100
 
 _TRIO = str(Path(trio.__file__).parent)
 
@@ -105,7 +103,7 @@ class _Player(Generic[W]):
             tuple(watch.moments),
             watch.checkpoints,
             watch.cancels,
-            bool(watch.delivered),
+            watch.delivered,
             tuple(self._violations),
         )
 
@@ -143,7 +141,7 @@ class _Player(Generic[W]):
                     returned = True
             finally:
                 self._watch.close()
-        if returned and trio.lowlevel.current_task() in self._watch.ours:
+        if returned and self._watch.is_cancelled:
             self._found(Found.SWALLOWED, "the operation returned as if it had not been cancelled")
 
     def _cancel(self, number: int) -> None:
@@ -193,8 +191,8 @@ class _Player(Generic[W]):
             bound = f"{self._scenario.max_seconds:g} s of virtual time"
         tasks = self._others() or list(self._watch.alive)
         self._found(Found.HANG, f"not within {bound}: {'; '.join(map(_whereabouts, tasks))}")
-        for task in reversed(self._watch.alive):
-            _close(task)
+        for task in self._watch.unfinished():
+            abandon(task)
 
 
 async def _watchdog(bound: trio.CancelScope, watch: Watch) -> _Stopping:
@@ -259,11 +257,3 @@ def _whereabouts(task: trio.lowlevel.Task) -> str:
         return f"{task.name} has not begun"
     file, line = own[-1]
     return f"{task.name} waits at {Path(file).name}:{line}"
-
-
-def _close(task: trio.lowlevel.Task) -> None:
-    """Close the coroutine of a task whose run was given up; what awaits in its clean-up is closed there, too."""
-    for _ in range(_CLOSINGS):
-        with suppress(BaseException):
-            task.coro.close()
-            return

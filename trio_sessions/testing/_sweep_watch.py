@@ -34,8 +34,8 @@ class Watch(trio.abc.Instrument):
             next one, both are the same moment, which is there once.
         checkpoints: steps at whose end the task waited for something.
         cancels: how many points of the plan have come.
-        delivered: the tasks that were resumed with a Cancelled after the first point.
-        ours: those of them whose Cancelled was of the sweep's own scopes.
+        delivered: whether a task that counts was resumed with a Cancelled after the first point.
+        is_cancelled: whether a task of the operation got the Cancelled of the sweep's own scopes.
         alive: tasks that have begun and not ended, with their number.
     """
 
@@ -52,8 +52,8 @@ class Watch(trio.abc.Instrument):
         self.moments: list[Point] = []
         self.checkpoints = 0
         self.cancels = 0
-        self.delivered: set[trio.lowlevel.Task] = set()
-        self.ours: set[trio.lowlevel.Task] = set()
+        self.delivered = False
+        self.is_cancelled = False
         self.alive: dict[trio.lowlevel.Task, int] = {}
         self._plan = plan
         self._cancel = cancel
@@ -83,6 +83,11 @@ class Watch(trio.abc.Instrument):
         self._is_open = False
         self._settle_end()
 
+    def unfinished(self) -> list[trio.lowlevel.Task]:
+        """All tasks that have not ended, the ignored one too, the youngest first."""
+        ignored = [] if self._ignored is None else [self._ignored]
+        return [*reversed(self.alive), *ignored]
+
     # -- what Trio tells
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
@@ -110,15 +115,14 @@ class Watch(trio.abc.Instrument):
         # Trio has no public name for what a task is about to be resumed with.
         error = getattr(cast("Any", task)._next_send, "error", None)
         if isinstance(error, trio.Cancelled) and self.cancels:
-            self.delivered.add(task)
-            if error.reason == REASON:
-                self.ours.add(task)
+            self.delivered = True
+            self.is_cancelled |= task in self._own and error.reason == REASON
         self.trace.append((self.alive.get(task, 0), task.name, trio.current_time()))
         self.moments.append(Point(When.RUNNABLE, len(self.trace)))
         self._come(When.RUNNABLE, When.DEADLINE)
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if not self._counts(task):
+        if not self._counts(task) or not self.trace:
             return
         if task in self.alive:
             self.checkpoints += 1
