@@ -253,7 +253,16 @@ async def test_a_port_of_a_range_rests_when_its_orphan_was_reaped(tmp_path: Path
         ports = {place.rpartition(":")[2] for place in await at.owners(ours=True)}
         assert (await at.do("reap")).status == 0
         assert await at.ours() == set()
-        assert {each["state"] for each in await at.listed("--ours")} == {"resting"}
+        rests = await at.listed("--ours")
+        assert {(each["owner"], each["state"]) for each in rests} == {("resting", "resting")}
+        assert {each["rests"]["listen_host"].rpartition(":")[2] for each in rests} == ports
+        assert all(200 < each["rests"]["free_in"] <= 210 for each in rests)
+        shown = (await at.do("list", "--ours")).out
+        assert "orphan" not in shown
+        assert all(f":{port}\t" in shown for port in ports)
+        # The two commands agree.
+        assert "no orphan of ours" in (reaped := await at.do("reap")).err
+        assert "; 2 ports rest after use, until all are free in 3m" in reaped.err or "free in 4m" in reaped.err
         over = await at.do("run", "--namespace", "42500-42599", "--relayers", "2", "--duration", "1", "--json")
         assert over.report["clean"]
         again = {each["listener"].rpartition(":")[2] for each in await at.listed("--ours") if each["listener"]}
@@ -272,6 +281,7 @@ async def test_what_runs_without_a_journal_in_the_range_is_closed_only_by_name(t
             reaped = await at.do("reap", *where)
             assert "in no journal: a run may have it" in reaped.out
             assert len(await at.ours()) == 1
+            assert list((await at.owners(ours=True, namespace=PortRange(42600, 42609))).values()) == ["unknown"]
             await run.end(signal.SIGKILL)
         (place,) = await at.owners(ours=True, namespace=PortRange(42600, 42609))
         closed = await at.do("close", place, *where)

@@ -26,8 +26,9 @@ def list_(*, access: Access, protocol: str, ours: bool, wide: bool, wait: float,
 
     Ours is what a journal of ours names by the node's own id of its session, and what listens where nobody else does
     by --namespace and --instance. OWNER is the instance of ours that runs and has it; an orphan has nobody; a
-    detached one was left by open --detach. STATE "gone" is what a journal remembers and the node has no more, "no
-    reply" a POST whose outcome nobody knows, "resting" a port that is not used again yet.
+    detached one was left by open --detach; unknown is what only its port says is ours: a run without a journal may
+    have it. STATE "gone" is what a journal remembers and the node has no more, "no reply" a POST whose outcome nobody
+    knows. "resting" is no listener, and nothing to worry about: a port that its instance does not use again yet.
 
     \b
     Examples:
@@ -37,8 +38,9 @@ def list_(*, access: Access, protocol: str, ours: bool, wide: bool, wait: float,
     \b
     JSON: {"schema": 1, "node": URL, "protocol": "udp", "listeners": [...]}, each of these with
     listener ("ip:port" or null), protocol, relayers (or null), hops (or null), destination,
-    owner (running, detached, orphan, stranger), instance, proof (journal, address, port),
-    journal, state, age (seconds, or null) and listed.
+    owner (running, detached, orphan, unknown, resting, stranger), instance, proof (journal,
+    address, port), journal, state, age (seconds, or null), listed, and rests: null, or
+    {"listen_host": "ip:port" or ":port", "free_in": seconds, or null}.
     """
     with hold_signals():
         from trio_sessions._model import Protocol

@@ -50,6 +50,7 @@ def reap(*, access: Access, dry_run: bool, timeout: float, wait: float, wants_js
         from trio_sessions.cli._closing import close_all
         from trio_sessions.cli._decisions import Action, decide_reap
         from trio_sessions.cli._streams import say, write_stdout
+        from trio_sessions.cli._table import rest_text
         from trio_sessions.cli._tell import as_report, status_for, tell_decision, tell_result
 
         is_closing = False
@@ -57,7 +58,8 @@ def reap(*, access: Access, dry_run: bool, timeout: float, wait: float, wants_js
         async def work() -> int:
             nonlocal is_closing
             async with open_node(access, wait) as hoprd:
-                decisions = decide_reap(await _look_twice(hoprd, access))
+                sightings = await _look_twice(hoprd, access)
+                decisions = decide_reap(sightings)
                 chosen = [] if dry_run else [each for each in decisions if each.action is Action.CLOSE]
                 is_closing = bool(chosen)
                 results = await close_all(hoprd, [each.sighting for each in chosen], timeout)
@@ -76,7 +78,7 @@ def reap(*, access: Access, dry_run: bool, timeout: float, wait: float, wants_js
                 elif dry_run:
                     tell_decision(decision, "would close")
             if not any(each.action is Action.CLOSE for each in decisions):
-                say(f"trio-sessions: no orphan of ours at {hoprd.url}")
+                say(f"trio-sessions: no orphan of ours at {hoprd.url}{rest_text(sightings)}")
             return status_for(decisions, results) if results else CLEAN
 
         # What has begun is finished, within its timeout, and told.
