@@ -36,7 +36,8 @@ def list_(*, access: Access, protocol: str, ours: bool, wide: bool, wait: float,
       trio-sessions list --ours --json
 
     \b
-    JSON: {"schema": 1, "node": URL, "protocol": "udp", "listeners": [...]}, each of these with
+    JSON: {"schema": 1, "node": URL, "protocol": "udp", "listeners": [...], "hints": [texts]}, each
+    of these with
     listener ("ip:port" or null), protocol, relayers (or null), hops (or null), destination,
     owner (running, detached, orphan, unknown, resting, stranger), instance, proof (journal,
     address, port), journal, state, age (seconds, or null), listed, and rests: null, or
@@ -45,6 +46,7 @@ def list_(*, access: Access, protocol: str, ours: bool, wide: bool, wait: float,
     with hold_signals():
         from trio_sessions._model import Protocol
         from trio_sessions.cli._at_node import open_node, run_at_node
+        from trio_sessions.cli._elsewhere import hints as hints_of
         from trio_sessions.cli._streams import say, write_stdout
         from trio_sessions.cli._survey import look_around
         from trio_sessions.cli._table import as_data, show_table
@@ -52,15 +54,20 @@ def list_(*, access: Access, protocol: str, ours: bool, wide: bool, wait: float,
         async def work() -> int:
             kind: Protocol = "tcp" if protocol == "tcp" else "udp"
             async with open_node(access, wait) as hoprd:
-                sightings = [each for each in await look_around(hoprd, access, kind) if each.is_ours or not ours]
+                seen = await look_around(hoprd, access, kind)
+            hints = hints_of(seen, hoprd.url, access.instance)
+            sightings = [each for each in seen if each.is_ours or not ours]
             if wants_json:
                 listeners = [as_data(each) for each in sightings]
-                data = {"schema": 1, "node": hoprd.url, "protocol": kind, "listeners": listeners}
+                data = {"schema": 1, "node": hoprd.url, "protocol": kind, "listeners": listeners, "hints": hints}
                 write_stdout(json.dumps(data, allow_nan=False))
-            elif sightings:
+                return CLEAN
+            if sightings:
                 show_table(sightings, wide=wide)
             else:
                 say(f"trio-sessions: {'nothing of ours' if ours else 'no listener'} at {hoprd.url}")
+            for hint in hints:
+                say(f"trio-sessions: {hint}")
             return CLEAN
 
         return run_at_node(work)
