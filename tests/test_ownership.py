@@ -107,13 +107,15 @@ def test_decisions(
 ) -> None:
     seen = survey(listed, known, ground)
     for decision in decide_reap(seen):
-        assert decision.sighting.owner in {Owner.ORPHAN, Owner.DETACHED}
+        assert decision.sighting.owner in {Owner.ORPHAN, Owner.DETACHED, Owner.UNKNOWN}
+        if decision.sighting.owner is Owner.UNKNOWN:
+            assert decision.action is Action.KEEP
         if decision.sighting.owner is Owner.DETACHED and decision.sighting.listener is not None:
             assert decision.action is Action.KEEP
     for decision in decide_close(seen, named=named):
         assert decision.action is not Action.ASK
         if decision.action is Action.CLOSE:
-            assert decision.sighting.owner in {Owner.ORPHAN, Owner.DETACHED}
+            assert decision.sighting.owner in {Owner.ORPHAN, Owner.DETACHED} | ({Owner.UNKNOWN} if named else set())
     for decision in decide_close(seen, named=named, force=True, confirmed=confirmed):
         if decision.sighting.owner is Owner.STRANGER:
             assert decision.action is (Action.CLOSE if confirmed else Action.ASK)
@@ -142,11 +144,35 @@ def test_what_a_running_instance_asked_for_a_moment_ago_is_no_orphan() -> None:
     )
     row = JournalRow(1, "posting", "via", request, None, None, 1.0)
     ground = Ground("default", ports=PortRange(5, 6))
-    for is_held, owner in ((True, Owner.RUNNING), (False, Owner.ORPHAN)):
+    for is_held, owner in ((True, Owner.RUNNING), (False, Owner.UNKNOWN)):
         journal = KnownJournal("open", JournalLook("/j", "node", (row,), is_held))
         (seen,) = (each for each in survey([new], [journal], ground) if each.listener)
         assert seen.owner is owner
     elsewhere = attrs.evolve(new, key=ListenerKey("udp", "127.0.0.1", 6))
     journal = KnownJournal("open", JournalLook("/j", "node", (row,), is_held=True))
     (seen,) = (each for each in survey([elsewhere], [journal], ground) if each.listener)
-    assert seen.owner is Owner.ORPHAN
+    assert seen.owner is Owner.UNKNOWN
+
+
+def test_what_only_its_port_says_is_ours_may_be_a_runs_and_is_no_orphan() -> None:
+    """A run without a journal leaves no other trace."""
+    there = Listener(ListenerKey("udp", "127.0.0.1", 5), REQUEST.destination, "#0", None, None, 1020, 395)
+    ports = PortRange(5, 6)
+    (found,) = survey([there], [], Ground("default", ports=ports))
+    assert (found.owner, found.instance, found.proof, found.state) == (Owner.UNKNOWN, None, Proof.PORT, "no journal")
+    assert found.is_ours
+    (held,) = survey([there], [], Ground("default", ports=ports, is_held=True))
+    assert (held.owner, held.instance) == (Owner.RUNNING, "default")
+
+
+def test_a_port_that_rests_is_no_orphan_says_where_and_until_when_and_is_forgotten_then() -> None:
+    def rests(age: float | None, id_: int = 1) -> JournalRow:
+        return JournalRow(id_, "resting", "via", attrs.evolve(REQUEST, listen_host=f":{4 + id_}"), None, None, age)
+
+    for is_held in (False, True):
+        look = JournalLook("/j", "node", (rests(40.0), rests(209.9, 2), rests(210.0, 3), rests(None, 4)), is_held)
+        seen = survey([], [KnownJournal("default", look)], Ground("default"))
+        assert {each.owner for each in seen} == {Owner.RESTING}
+        assert [each.rests_at for each in seen] == [":5", ":6", ":8"]
+        assert [each.free_in and round(each.free_in, 1) for each in seen] == [170.0, 0.1, None]
+        assert decide_reap(seen) == decide_close(seen, named=False) == []

@@ -16,6 +16,7 @@ from trio_sessions._journal_row import RESTING, JournalRow
 from trio_sessions._matching import answers
 from trio_sessions._model import Listener, ListenerKey
 from trio_sessions._namespaces import PortRange
+from trio_sessions._past import MEMORY
 
 __all__ = ["Ground", "KnownJournal", "Owner", "Proof", "Sighting", "survey"]
 
@@ -29,6 +30,10 @@ class Owner(Enum):
     """Ours, and left at the node on purpose."""
     ORPHAN = "orphan"
     """Ours, and nobody has it."""
+    UNKNOWN = "unknown"
+    """Ours by its port alone: it is in no journal, and a run without one, or with one elsewhere, may have it."""
+    RESTING = "resting"
+    """No listener any more: a port of ours that is not used again yet."""
     STRANGER = "stranger"
     """Not ours, as far as anybody can tell."""
 
@@ -90,7 +95,7 @@ class Sighting:
         owner: who answers for it.
         listener: as listed; ``None`` where the node lists none.
         proof: why it is ours; ``None`` of a stranger's.
-        instance: of ours that has, or had, it.
+        instance: of ours that has, or had, it; ``None`` where nobody knows, or it isn't ours.
         journal: the one that remembers it, with its ``row``; ``None`` where none does.
     """
 
@@ -108,13 +113,27 @@ class Sighting:
 
     @property
     def key(self) -> ListenerKey | None:
-        """Where it listens, or did; ``None`` where nobody knows."""
+        """Where it listens, or did; ``None`` where nobody knows, and of a port that rests."""
         known = self.listener or (self.row and self.row.listener)
         return known.key if known else None
 
     @property
+    def rests_at(self) -> str | None:
+        """Of a port that rests, where: ``ip:port``, or ``:port`` where the node chooses the address."""
+        return self.row.request.listen_host if self.owner is Owner.RESTING and self.row is not None else None
+
+    @property
+    def free_in(self) -> float | None:
+        """Seconds until a port that rests may be used again; ``None``: that counts from its instance's next start."""
+        if self.owner is not Owner.RESTING or self.row is None or self.row.age is None:
+            return None
+        return max(0.0, MEMORY - self.row.age)
+
+    @property
     def state(self) -> str:
         """What the journal knows, in one word or two; ``-`` where none does."""
+        if self.owner is Owner.UNKNOWN:
+            return "no journal"
         if self.row is None:
             return "-"
         if self.row.state == RESTING or self.listener is not None:
@@ -126,7 +145,10 @@ class Sighting:
 
 
 def survey(listeners: Iterable[Listener], journals: Sequence[KnownJournal], ground: Ground) -> tuple[Sighting, ...]:
-    """Each of the node's listeners, and each row of the journals that none of them is, ours first."""
+    """Each of the node's listeners, and each row of the journals that none of them is, ours first.
+
+    A port whose rest is over is nothing any more: its row only waits for somebody to remove it.
+    """
     rows = _by_key(journals)
     pending = [(each, row) for each in journals if each.look.is_held for row in each.look.rows if row.listener is None]
     seen: set[tuple[str, int]] = set()
@@ -141,7 +163,7 @@ def survey(listeners: Iterable[Listener], journals: Sequence[KnownJournal], grou
         _remembered(None, journal, row)
         for journal in journals
         for row in journal.look.rows
-        if (journal.look.path, row.id) not in seen
+        if (journal.look.path, row.id) not in seen and not _has_rested(row)
     ]
     return tuple(sorted(found, key=_order))
 
@@ -164,6 +186,8 @@ def _is_it(row: JournalRow, listener: Listener) -> bool:
 def _remembered(listener: Listener | None, journal: KnownJournal, row: JournalRow) -> Sighting:
     alone = Owner.DETACHED if row.state == "detached" else Owner.ORPHAN
     owner = Owner.RUNNING if journal.look.is_held else alone
+    if row.state == RESTING:
+        owner = Owner.RESTING
     return Sighting(owner, listener, Proof.JOURNAL, journal.instance, journal, row)
 
 
@@ -175,10 +199,16 @@ def _placed(listener: Listener, ground: Ground, pending: Sequence[tuple[KnownJou
         # Its reply came a moment ago, or is under way: whoever runs may be about to write it down.
         if row.state != RESTING and answers(row.request, listener):
             return Sighting(Owner.RUNNING, listener, proof, journal.instance)
+    if proof is Proof.PORT and not ground.is_held:
+        return Sighting(Owner.UNKNOWN, listener, proof)
     return Sighting(Owner.RUNNING if ground.is_held else Owner.ORPHAN, listener, proof, ground.instance)
+
+
+def _has_rested(row: JournalRow) -> bool:
+    return row.state == RESTING and row.age is not None and row.age >= MEMORY
 
 
 def _order(sighting: Sighting) -> tuple[bool, str, bool, str, int]:
     key = sighting.key
-    where = ("", 0) if key is None else (key.ip, key.port)
+    where = (sighting.rests_at or "", 0) if key is None else (key.ip, key.port)
     return (not sighting.is_ours, sighting.instance or "", sighting.listener is None, *where)

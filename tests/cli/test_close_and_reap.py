@@ -253,12 +253,52 @@ async def test_a_port_of_a_range_rests_when_its_orphan_was_reaped(tmp_path: Path
         ports = {place.rpartition(":")[2] for place in await at.owners(ours=True)}
         assert (await at.do("reap")).status == 0
         assert await at.ours() == set()
-        assert {each["state"] for each in await at.listed("--ours")} == {"resting"}
+        rests = await at.listed("--ours")
+        assert {(each["owner"], each["state"]) for each in rests} == {("resting", "resting")}
+        assert {each["rests"]["listen_host"].rpartition(":")[2] for each in rests} == ports
+        assert all(200 < each["rests"]["free_in"] <= 210 for each in rests)
+        shown = (await at.do("list", "--ours")).out
+        assert "orphan" not in shown
+        assert all(f":{port}\t" in shown for port in ports)
+        # The two commands agree.
+        assert "no orphan of ours" in (reaped := await at.do("reap")).err
+        assert "; 2 ports rest after use, until all are free in 3m" in reaped.err or "free in 4m" in reaped.err
         over = await at.do("run", "--namespace", "42500-42599", "--relayers", "2", "--duration", "1", "--json")
         assert over.report["clean"]
         again = {each["listener"].rpartition(":")[2] for each in await at.listed("--ours") if each["listener"]}
         assert not ports & again
         assert (await at.do("close", "--ours")).err.startswith("trio-sessions: nothing of ours to close")
+
+
+@pytest.mark.parametrize("name", ["default", "of-mine"])
+async def test_what_a_run_with_an_address_of_its_own_left_is_told_without_the_namespace(
+    name: str, tmp_path: Path
+) -> None:
+    """Without the namespace nothing shows that they are ours, but that the address is one of those."""
+    own = ("--namespace", "dedicated", *(("--instance", name) if name != "default" else ()))
+    async with site(tmp_path) as at:
+        async with at.doing("run", *own, "--relayers", "2", "--view", "none") as run:
+            await at.sim.wait_until_used(2 + len(at.strangers), what="session_id")
+            await run.end(signal.SIGKILL)
+        address = derive_address(node_key(at.sim.url), name)
+        listed, reaped = await at.do("list", "--ours"), await at.do("reap")
+        told = f"trio-sessions: 2 strangers on {address}"
+        if name == "default":
+            told += ", the dedicated address of instance default: --namespace dedicated tells whose they are"
+        else:
+            told += ": if an instance of yours has that address, --namespace dedicated --instance NAME"
+        for each in (listed, reaped):
+            assert each.status == 0
+            assert told in each.err
+        # A name that is given counts.
+        named = await at.do("list", "--json", "--instance", name)
+        (hint,) = named.report["hints"]
+        assert f"dedicated address of instance {name}: " in hint
+        # And so it is.
+        found = await at.do("reap", *own)
+        assert found.out.count("closed ") == 2
+        assert f" on {address}" not in found.err
+        assert await at.ours() == set()
 
 
 async def test_what_runs_without_a_journal_in_the_range_is_closed_only_by_name(tmp_path: Path) -> None:
@@ -272,6 +312,7 @@ async def test_what_runs_without_a_journal_in_the_range_is_closed_only_by_name(t
             reaped = await at.do("reap", *where)
             assert "in no journal: a run may have it" in reaped.out
             assert len(await at.ours()) == 1
+            assert list((await at.owners(ours=True, namespace=PortRange(42600, 42609))).values()) == ["unknown"]
             await run.end(signal.SIGKILL)
         (place,) = await at.owners(ours=True, namespace=PortRange(42600, 42609))
         closed = await at.do("close", place, *where)

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from unittest.mock import patch
 
+import attrs
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -130,9 +131,18 @@ def test_a_sighting_as_data_and_as_a_line() -> None:
         "state": "registered",
         "age": 300.0,
         "listed": True,
+        "rests": None,
     }
     stranger = Sighting(Owner.STRANGER, listener(forward=Path_(hops=1)))
     assert _cells(stranger, whole=True) == ("127.0.0.1:5000", "1 hop", ADDRESS, "stranger", "-", "-")
+    unknown = Sighting(Owner.UNKNOWN, listener(forward=Path_(hops=1)), Proof.PORT)
+    assert _cells(unknown, whole=True)[3:] == ("unknown", "-", "no journal")
+    rest = JournalRow(2, "resting", ADDRESS, attrs.evolve(request, listen_host=":42500"), None, None, 30.0)
+    resting = Sighting(Owner.RESTING, None, Proof.JOURNAL, "default", journal, rest)
+    assert _cells(resting, whole=False)[0] == ":42500"
+    assert _cells(resting, whole=False)[3:] == ("default", "30s", "resting, free in 3m")
+    assert as_data(resting)["listener"] is None
+    assert as_data(resting)["rests"] == {"listen_host": ":42500", "free_in": 180.0}
 
 
 @given(st.lists(st.tuples(*[st.text("x", max_size=25)] * 6), max_size=4), st.integers(1, 200))

@@ -9,6 +9,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import attrs
 import pytest
@@ -22,10 +23,12 @@ from tests.worlds import faulty, inline, memory_world
 from trio_sessions import InvalidInputError, Node, UnauthorizedError
 from trio_sessions._log_fields import KEY, OUTAGE, about
 from trio_sessions._repeats import Repeats
+from trio_sessions.cli import _run
 from trio_sessions.cli._log_lines import JsonForm, RepeatFilter, TextForm, logging_to
 from trio_sessions.cli._logs import LogOptions
-from trio_sessions.cli._main import run_command
+from trio_sessions.cli._main import run_command, run_program
 from trio_sessions.cli._screen import open_screen
+from trio_sessions.cli._speech import complain, speaking
 
 
 def record(text: str, *arguments: object, error: BaseException | None = None, **fields: object) -> logging.LogRecord:
@@ -117,6 +120,75 @@ async def test_json_is_all_that_there_is_on_stderr() -> None:
     assert again["error"]["class"] == "RejectedError"
     # The progress is among them.
     assert any("msg/s" in line["message"] for line in lines)
+
+
+JSON = ("--log-format", "json")
+ABSENT = ("--url", "http://127.0.0.1:1", "--no-journal", "--duration", "0.3")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file", "variables", "status", "told"),
+    [
+        (("--simulate", *JSON, "--seed", "x"), "", {}, 2, "--seed 'x': must be a whole number"),
+        (("--log-format=json", "--colour"), "", {}, 2, "No such option"),
+        ((*ABSENT, *JSON), "", {}, 69, "no node came up at http://127.0.0.1:1 within the 0.3 s"),
+        (ABSENT, "", {"LOG_FORMAT": "json", "TOKEN": "s3cret"}, 78, "the API token has fewer than 8 characters"),
+        (ABSENT, "log.format = 'json'\nnode.uri = 'x'", {}, 78, "node.uri: there is no such key"),
+        (("--config", "absent.toml", *ABSENT, *JSON), "", {}, 2, "--config 'absent.toml'"),
+    ],
+    ids=["a bad value", "a bad option", "no node", "variables", "file", "no such file"],
+)
+def test_with_json_errors_are_records_too(
+    arguments: tuple[str, ...],
+    file: str,
+    variables: dict[str, str],
+    status: int,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trio-sessions.toml").write_text(file)
+    for name, value in variables.items():
+        monkeypatch.setenv(f"TRIO_SESSIONS_{name}", value)
+    assert run_command(["run", *arguments]) == status
+    *_, last = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (last["level"], last["logger"]) == ("error", "trio_sessions.cli")
+    assert told in last["message"]
+
+
+def test_with_json_warnings_of_the_start_are_records_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRIO_SESSIONS_GRACE", "1")
+    assert run_command(["run", *ABSENT, *JSON]) == 69
+    warning, *_, last = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (warning["level"], last["level"]) == ("warning", "error")
+    assert warning["message"].startswith("TRIO_SESSIONS_GRACE: there is no such setting")
+
+
+def test_with_json_what_to_check_is_a_field(capsys: pytest.CaptureFixture[str]) -> None:
+    with speaking(JsonForm()):
+        complain("no session", ("look here", "look there"))
+    assert json.loads(capsys.readouterr().err)["fields"] == {"advice": ["look here", "look there"]}
+    complain("no session", ("look here", "look there"))
+    assert capsys.readouterr().err.splitlines()[::3] == ["trio-sessions: error: no session", "  2. look there"]
+
+
+def test_with_json_a_bug_is_one_record_with_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("not thought of")
+
+    monkeypatch.setattr(_run, "read_plan", lambda *_, **__: fail())
+    assert run_program(["run", "--simulate", *JSON]) == 1
+    found = json.loads(capsys.readouterr().err)
+    assert (found["level"], found["error"]) == ("critical", {"class": "RuntimeError", "text": "not thought of"})
+    assert found["traceback"].startswith("Traceback (most recent call last):\n")
+    assert run_program(["run", "--simulate"]) == 1
+    assert capsys.readouterr().err.startswith("Traceback (most recent call last):\n")
 
 
 # -- options

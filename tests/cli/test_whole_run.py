@@ -33,8 +33,8 @@ class Notes:
         self.notes: list[str] = []
         self.lines: list[str] = []
 
-    def note(self, line: str) -> None:
-        self.notes.append(line)
+    def note(self, text: str, level: str = "info") -> None:
+        self.notes.append(text if level == "info" else f"{level}: {text}")
 
     def log(self, line: str, level: int) -> None:
         self.notes.append(line)

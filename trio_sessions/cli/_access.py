@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -12,11 +12,11 @@ import attrs
 from trio_sessions._errors import InvalidInputError
 from trio_sessions._namespaces import DedicatedAddress, Namespace, Shared
 from trio_sessions.cli._flags import setting_flags, take_flags
-from trio_sessions.cli._streams import say
+from trio_sessions.cli._speech import warn
 from trio_sessions.cli._token import Token, find_token
 from trio_sessions.cli.settings import Configuration, Sources
 
-__all__ = ["Access", "node_options", "token_of", "warn", "warnings_of"]
+__all__ = ["Access", "node_options", "token_of", "warnings_of"]
 
 #: Where a node's API is unless its configuration says otherwise (contract §1.1).
 DEFAULT_URL = "http://127.0.0.1:3001"
@@ -101,9 +101,3 @@ def warnings_of(configuration: Configuration, token: Token | None) -> tuple[str,
     """What may be a mistake in a configuration."""
     of_token = () if token is None or not token.warning else (token.warning,)
     return (*configuration.warnings, *of_token)
-
-
-def warn(warnings: Iterable[str]) -> None:
-    """Say what may be a mistake, on stderr."""
-    for warning in warnings:
-        say(f"trio-sessions: warning: {warning}")

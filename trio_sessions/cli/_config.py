@@ -11,8 +11,9 @@ from pathlib import Path
 import click
 
 from trio_sessions._errors import InvalidInputError
-from trio_sessions.cli._access import token_of, warn, warnings_of
+from trio_sessions.cli._access import token_of, warnings_of
 from trio_sessions.cli._plan import Plan
+from trio_sessions.cli._speech import warn
 from trio_sessions.cli._status import CLEAN, CONFIG, CommandError, ConfigError, lines_of
 from trio_sessions.cli._streams import say, write_stdout
 from trio_sessions.cli._token import Token

@@ -49,11 +49,12 @@ class DashboardScreen:
         self._last: View | None = None
         stack.callback(self._close)
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, level: str = "info") -> None:
         """One more event."""
-        self._event(one_line(text))
+        line = self._form.note(text, level)
+        self._event(line.removeprefix(_PREFIX))
         if not self._is_shown:
-            say(self._form.note(text))
+            say(line)
         elif self._last is not None:
             # Who presses Ctrl-C shall see at once that it was heard.
             self._draw(self._last)

@@ -7,7 +7,6 @@ from enum import Enum
 
 import attrs
 
-from trio_sessions._journal_row import RESTING
 from trio_sessions._ownership import Owner, Proof, Sighting
 
 __all__ = ["Action", "Decision", "decide_close", "decide_reap"]
@@ -41,7 +40,11 @@ def decide_close(
         named: each was asked for by its ip:port, or its relayer: one that is not closed is a refusal then.
         force: close what a running instance has, and, when also ``confirmed``, a stranger's.
     """
-    return [_decide(each, named=named, force=force, confirmed=confirmed) for each in sightings if not _rests(each)]
+    return [
+        _decide(each, named=named, force=force, confirmed=confirmed)
+        for each in sightings
+        if each.owner is not Owner.RESTING
+    ]
 
 
 def _decide(sighting: Sighting, *, named: bool, force: bool, confirmed: bool) -> Decision:
@@ -56,7 +59,7 @@ def _decide(sighting: Sighting, *, named: bool, force: bool, confirmed: bool) ->
             remedy = "use --force" if named else f"close {_place(sighting)} --force"
             return Decision(sighting, spared, why if sighting.listener is None else f"{why}, or {remedy}")
         return Decision(sighting, Action.CLOSE, f"of the running instance {sighting.instance}, by force")
-    if _may_run(sighting) and not named:
+    if sighting.owner is Owner.UNKNOWN and not named:
         return Decision(sighting, Action.KEEP, _may_have_it(sighting))
     return Decision(sighting, Action.CLOSE, _reason(sighting))
 
@@ -67,9 +70,9 @@ def decide_reap(sightings: Iterable[Sighting]) -> list[Decision]:
     for sighting in sightings:
         if sighting.owner is Owner.DETACHED and sighting.listener is not None:
             decisions.append(Decision(sighting, Action.KEEP, f"detached on purpose: close {_place(sighting)} ends it"))
-        elif _may_run(sighting):
+        elif sighting.owner is Owner.UNKNOWN:
             decisions.append(Decision(sighting, Action.KEEP, _may_have_it(sighting)))
-        elif sighting.owner in (Owner.ORPHAN, Owner.DETACHED) and not _rests(sighting):
+        elif sighting.owner in (Owner.ORPHAN, Owner.DETACHED):
             decisions.append(Decision(sighting, Action.CLOSE, _reason(sighting)))
     return decisions
 
@@ -79,7 +82,7 @@ def _reason(sighting: Sighting) -> str:
     if sighting.proof is Proof.ADDRESS:
         return f"on the address of instance {sighting.instance}, which doesn't run"
     if sighting.proof is Proof.PORT:
-        return f"in the range of ports of instance {sighting.instance}, and in no journal"
+        return "in our range of ports, and in no journal"
     if sighting.owner is Owner.DETACHED:
         return f"detached as {sighting.instance}"
     if sighting.row is not None and sighting.row.listener is None:
@@ -87,18 +90,8 @@ def _reason(sighting: Sighting) -> str:
     return f"in the journal of instance {sighting.instance}, which doesn't run"
 
 
-def _may_run(sighting: Sighting) -> bool:
-    """Whether its port alone says that it is ours: then a run without a journal, or with one elsewhere, may have it."""
-    return sighting.proof is Proof.PORT and sighting.owner is Owner.ORPHAN
-
-
 def _may_have_it(sighting: Sighting) -> str:
     return f"in our range of ports, but in no journal: a run may have it; close {_place(sighting)} ends it"
-
-
-def _rests(sighting: Sighting) -> bool:
-    """Whether it is no listener at all, but a port in quarantine."""
-    return sighting.row is not None and sighting.row.state == RESTING
 
 
 def _place(sighting: Sighting) -> str:

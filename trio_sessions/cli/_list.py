@@ -26,8 +26,9 @@ def list_(*, access: Access, protocol: str, ours: bool, wide: bool, wait: float,
 
     Ours is what a journal of ours names by the node's own id of its session, and what listens where nobody else does
     by --namespace and --instance. OWNER is the instance of ours that runs and has it; an orphan has nobody; a
-    detached one was left by open --detach. STATE "gone" is what a journal remembers and the node has no more, "no
-    reply" a POST whose outcome nobody knows, "resting" a port that is not used again yet.
+    detached one was left by open --detach; unknown is what only its port says is ours: a run without a journal may
+    have it. STATE "gone" is what a journal remembers and the node has no more, "no reply" a POST whose outcome nobody
+    knows. "resting" is no listener, and nothing to worry about: a port that its instance does not use again yet.
 
     \b
     Examples:
@@ -35,14 +36,17 @@ def list_(*, access: Access, protocol: str, ours: bool, wide: bool, wait: float,
       trio-sessions list --ours --json
 
     \b
-    JSON: {"schema": 1, "node": URL, "protocol": "udp", "listeners": [...]}, each of these with
+    JSON: {"schema": 1, "node": URL, "protocol": "udp", "listeners": [...], "hints": [texts]}, each
+    of these with
     listener ("ip:port" or null), protocol, relayers (or null), hops (or null), destination,
-    owner (running, detached, orphan, stranger), instance, proof (journal, address, port),
-    journal, state, age (seconds, or null) and listed.
+    owner (running, detached, orphan, unknown, resting, stranger), instance, proof (journal,
+    address, port), journal, state, age (seconds, or null), listed, and rests: null, or
+    {"listen_host": "ip:port" or ":port", "free_in": seconds, or null}.
     """
     with hold_signals():
         from trio_sessions._model import Protocol
         from trio_sessions.cli._at_node import open_node, run_at_node
+        from trio_sessions.cli._elsewhere import hints as hints_of
         from trio_sessions.cli._streams import say, write_stdout
         from trio_sessions.cli._survey import look_around
         from trio_sessions.cli._table import as_data, show_table
@@ -50,15 +54,20 @@ def list_(*, access: Access, protocol: str, ours: bool, wide: bool, wait: float,
         async def work() -> int:
             kind: Protocol = "tcp" if protocol == "tcp" else "udp"
             async with open_node(access, wait) as hoprd:
-                sightings = [each for each in await look_around(hoprd, access, kind) if each.is_ours or not ours]
+                seen = await look_around(hoprd, access, kind)
+            hints = hints_of(seen, hoprd.url, access.instance)
+            sightings = [each for each in seen if each.is_ours or not ours]
             if wants_json:
                 listeners = [as_data(each) for each in sightings]
-                data = {"schema": 1, "node": hoprd.url, "protocol": kind, "listeners": listeners}
+                data = {"schema": 1, "node": hoprd.url, "protocol": kind, "listeners": listeners, "hints": hints}
                 write_stdout(json.dumps(data, allow_nan=False))
-            elif sightings:
+                return CLEAN
+            if sightings:
                 show_table(sightings, wide=wide)
             else:
                 say(f"trio-sessions: {'nothing of ours' if ours else 'no listener'} at {hoprd.url}")
+            for hint in hints:
+                say(f"trio-sessions: {hint}")
             return CLEAN
 
         return run_at_node(work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from trio_sessions._log_fields import KEY
 from trio_sessions._repeats import REPEAT_INTERVAL, Repeats
 from trio_sessions.cli._logs import LogOptions
 from trio_sessions.cli._redaction import clean
+from trio_sessions.cli._status import checklist
 
 __all__ = ["JsonForm", "LineForm", "LogLine", "RepeatFilter", "TextForm", "form_of", "logging_to", "one_line"]
 
@@ -21,13 +22,21 @@ __all__ = ["JsonForm", "LineForm", "LogLine", "RepeatFilter", "TextForm", "form_
 _HELD_BACK = "trio_sessions_held_back"
 
 _LOGGER = "trio_sessions"
+#: The logger of what the command itself says.
+_COMMAND = f"{_LOGGER}.cli"
 
 
 class LineForm(Protocol):
     """How a line on stderr is written."""
 
-    def note(self, text: str) -> str:
+    def note(self, text: str, level: str = "info") -> str:
         """What the command itself says."""
+
+    def complaint(self, text: str, steps: Sequence[str]) -> str:
+        """Why the command fails, and what to check, likeliest first."""
+
+    def bug(self, error: Exception) -> str:
+        """An error that ends the command and is our own mistake, with its traceback."""
 
     def record(self, record: logging.LogRecord) -> str:
         """What the library logged."""
@@ -53,9 +62,17 @@ class TextForm:
     def __init__(self, *, with_traceback: bool = False) -> None:
         self._with_traceback = with_traceback
 
-    def note(self, text: str) -> str:
-        """One line with the program's name."""
-        return f"trio-sessions: {one_line(text)}"
+    def note(self, text: str, level: str = "info") -> str:
+        """One line with the program's name, and the level where that is more than info."""
+        return f"trio-sessions: {'' if level == 'info' else f'{level}: '}{one_line(text)}"
+
+    def complaint(self, text: str, steps: Sequence[str]) -> str:
+        """A line, and below it one for each step."""
+        return "\n".join((self.note(text, "error"), *checklist(steps)))
+
+    def bug(self, error: Exception) -> str:
+        """The traceback, as the interpreter writes it."""
+        return _traceback(error)
 
     def record(self, record: logging.LogRecord) -> str:
         """One line with the level and, in brackets, how many like it were not shown."""
@@ -76,9 +93,20 @@ class JsonForm:
     def __init__(self, *, with_traceback: bool = False) -> None:
         self._with_traceback = with_traceback
 
-    def note(self, text: str) -> str:
-        """At the level info, by the logger of the command line."""
-        return self._line(time.time(), "info", f"{_LOGGER}.cli", text)
+    def note(self, text: str, level: str = "info") -> str:
+        """By the logger of the command line."""
+        return self._line(time.time(), level, _COMMAND, text)
+
+    def complaint(self, text: str, steps: Sequence[str]) -> str:
+        """The steps are the field ``advice``."""
+        more = {"fields": {"advice": list(steps)}} if steps else {}
+        return self._line(time.time(), "error", _COMMAND, text, **more)
+
+    def bug(self, error: Exception) -> str:
+        """At the level critical, always with the traceback."""
+        raised = {"class": type(error).__name__, "text": str(error)}
+        text = f"a bug of trio-sessions: {raised['class']}: {raised['text']}"
+        return self._line(time.time(), "critical", _COMMAND, text, traceback=_traceback(error), error=raised)
 
     def record(self, record: logging.LogRecord) -> str:
         """``held_back`` is how many like it were not shown."""
@@ -109,6 +137,8 @@ def _cleaned(value: Any) -> Any:
         return clean(value)
     if isinstance(value, dict):
         return {key: _cleaned(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(each) for each in value]
     return value
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 
 import click
@@ -12,14 +11,17 @@ from trio_sessions.cli._close import close
 from trio_sessions.cli._config import config
 from trio_sessions.cli._doctor import doctor
 from trio_sessions.cli._list import list_
+from trio_sessions.cli._log_lines import JsonForm, LineForm, TextForm
 from trio_sessions.cli._open import open_
 from trio_sessions.cli._reap import reap
 from trio_sessions.cli._redaction import redacting
 from trio_sessions.cli._relay import relay
 from trio_sessions.cli._run import run
 from trio_sessions.cli._simulate import simulate
-from trio_sessions.cli._status import CLEAN, FAILED, INTERRUPTED, CommandError, checklist, lines_of, status_of
+from trio_sessions.cli._speech import complain, complain_of_bug, speaking
+from trio_sessions.cli._status import CLEAN, FAILED, INTERRUPTED, CommandError, lines_of, status_of, steps_of
 from trio_sessions.cli._streams import say
+from trio_sessions.cli.settings import Sources
 
 __all__ = ["run_command", "run_program"]
 
@@ -47,21 +49,42 @@ for _command in (run, list_, open_, close, reap, relay, doctor, config, simulate
 
 def run_program(arguments: Sequence[str]) -> int:
     """The same for a process of its own: a bug of ours ends it with a traceback, and that shows no secret either."""
-    with redacting():
+    with redacting(), speaking(_form(arguments)):
         try:
-            return run_command(arguments)
+            return _run_command(arguments)
         except ModuleNotFoundError:
             # What is not installed is said where the program begins.
             raise
-        except Exception:  # noqa: BLE001 - it is shown, and ends the program
-            say(traceback.format_exc().rstrip())
+        except Exception as error:  # noqa: BLE001 - it is shown, and ends the program
+            complain_of_bug(error)
             return FAILED
 
 
 def run_command(arguments: Sequence[str]) -> int:
     """Run the command line with ``arguments``; says what is wrong, line by line, and returns the exit status."""
-    with redacting():
+    with redacting(), speaking(_form(arguments)):
         return _run_command(arguments)
+
+
+def _form(arguments: Sequence[str]) -> LineForm:
+    """How ``run`` shall say what it says: known before click reads the arguments, since those may be wrong."""
+    if arguments[:1] != ["run"]:
+        return TextForm()
+    given = {name: _given(arguments, name) for name in ("--config", "--log-format")}
+    flags = {"log_format": given["--log-format"]} if given["--log-format"] else {}
+    sources = Sources(flags=flags, config=given["--config"], simulate="--simulate" in arguments)
+    return JsonForm() if sources.peek("log_format") == "json" else TextForm()
+
+
+def _given(arguments: Sequence[str], option: str) -> str | None:
+    """What stands behind an option, if it is there; behind the last one, as click has it."""
+    value = None
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if argument == option:
+            value = following
+        elif argument.startswith(f"{option}="):
+            value = argument.removeprefix(f"{option}=")
+    return value
 
 
 def _run_command(arguments: Sequence[str]) -> int:
@@ -69,7 +92,7 @@ def _run_command(arguments: Sequence[str]) -> int:
         # Without click's own handling: it would need several lines for a wrong option, and exit.
         status = _commands.main(list(arguments), prog_name=_PROGRAM, standalone_mode=False)
     except (SessionsError, CommandError) as error:
-        return _fail(lines_of(error), status_of(error), checklist(error))
+        return _fail(lines_of(error), status_of(error), steps_of(error))
     except click.exceptions.NoArgsIsHelpError as error:
         say(error.format_message())
         return error.exit_code
@@ -80,9 +103,11 @@ def _run_command(arguments: Sequence[str]) -> int:
     return status if isinstance(status, int) else CLEAN
 
 
-def _fail(messages: Sequence[str], status: int, more: Sequence[str] = ()) -> int:
-    for line in (*(f"{_PROGRAM}: error: {message}" for message in messages), *more):
-        say(line)
+def _fail(messages: Sequence[str], status: int, steps: Sequence[str] = ()) -> int:
+    *others, last = messages
+    for message in others:
+        complain(message)
+    complain(last, steps)
     return status
 
 

@@ -42,14 +42,16 @@ def reap(*, access: Access, dry_run: bool, timeout: float, wait: float, wants_js
       trio-sessions reap --namespace dedicated --instance relay-2
 
     \b
-    JSON: {"schema": 1, "node": URL, "dry_run": bool, "listeners": [...]}, each of these as list has
-    it, with outcome (closed, left, kept, would close) and why.
+    JSON: {"schema": 1, "node": URL, "dry_run": bool, "listeners": [...], "hints": [texts]}, each of
+    these as list has it, with outcome (closed, left, kept, would close) and why.
     """
     with hold_signals():
         from trio_sessions.cli._at_node import open_node, run_at_node
         from trio_sessions.cli._closing import close_all
         from trio_sessions.cli._decisions import Action, decide_reap
+        from trio_sessions.cli._elsewhere import hints as hints_of
         from trio_sessions.cli._streams import say, write_stdout
+        from trio_sessions.cli._table import rest_text
         from trio_sessions.cli._tell import as_report, status_for, tell_decision, tell_result
 
         is_closing = False
@@ -57,15 +59,23 @@ def reap(*, access: Access, dry_run: bool, timeout: float, wait: float, wants_js
         async def work() -> int:
             nonlocal is_closing
             async with open_node(access, wait) as hoprd:
-                decisions = decide_reap(await _look_twice(hoprd, access))
+                sightings = await _look_twice(hoprd, access)
+                decisions = decide_reap(sightings)
                 chosen = [] if dry_run else [each for each in decisions if each.action is Action.CLOSE]
                 is_closing = bool(chosen)
                 results = await close_all(hoprd, [each.sighting for each in chosen], timeout)
             if not dry_run:
                 await _remove_journals(access)
+            hints = hints_of(sightings, hoprd.url, access.instance)
             if wants_json:
                 listeners = as_report(decisions, results)
-                data = {"schema": 1, "node": hoprd.url, "dry_run": dry_run, "listeners": listeners}
+                data = {
+                    "schema": 1,
+                    "node": hoprd.url,
+                    "dry_run": dry_run,
+                    "listeners": listeners,
+                    "hints": hints,
+                }
                 write_stdout(json.dumps(data, allow_nan=False))
                 return status_for(decisions, results)
             for result, decision in zip(results, chosen, strict=True):
@@ -76,7 +86,9 @@ def reap(*, access: Access, dry_run: bool, timeout: float, wait: float, wants_js
                 elif dry_run:
                     tell_decision(decision, "would close")
             if not any(each.action is Action.CLOSE for each in decisions):
-                say(f"trio-sessions: no orphan of ours at {hoprd.url}")
+                say(f"trio-sessions: no orphan of ours at {hoprd.url}{rest_text(sightings)}")
+            for hint in hints:
+                say(f"trio-sessions: {hint}")
             return status_for(decisions, results) if results else CLEAN
 
         # What has begun is finished, within its timeout, and told.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 import attrs
 
@@ -21,15 +22,21 @@ _LIVE = frozenset(each.name for each in SETTINGS.values() if each.live)
 _UNSHOWN = {"token": "the API token", "journal": "sessions.journal", "no_journal": "sessions.journal"}
 
 
+class Note(Protocol):
+    """Takes a line and its level."""
+
+    def __call__(self, text: str, level: str = "info") -> None: ...
+
+
 class Reload:
     """Takes a changed configuration over into a run.
 
     Args:
         read: reads it.
-        note: says a line.
+        note: says a line, at a level.
     """
 
-    def __init__(self, node: Node, url: str, read: Callable[[], Reading], note: Callable[[str], None]) -> None:
+    def __init__(self, node: Node, url: str, read: Callable[[], Reading], note: Note) -> None:
         self._node = node
         self._url = url
         self._read = read
@@ -43,14 +50,14 @@ class Reload:
         try:
             reading = self._read()
             for warning in reading.warnings:
-                self._note(f"warning: {warning}")
+                self._note(warning, "warning")
             try:
                 return self._take_over(plan, reading.plan, traffic)
             except InvalidInputError as error:
                 raise reading.configuration.blame(error) from error
         except (SessionsError, CommandError) as error:
             for line in lines_of(error):
-                self._note(f"error: {line}")
+                self._note(line, "error")
             self._note("the configuration was not taken over: nothing has changed")
             return plan
 

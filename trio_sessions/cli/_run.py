@@ -12,14 +12,14 @@ import click
 
 from trio_sessions._errors import InvalidInputError
 from trio_sessions._session import MAX_BATCH
-from trio_sessions.cli._access import warn
 from trio_sessions.cli._flags import setting_flags, take_flags
 from trio_sessions.cli._logs import LEVELS, LogOptions, view_option
 from trio_sessions.cli._params import WholeType
 from trio_sessions.cli._plan import Reading, read_plan
 from trio_sessions.cli._signals import hold_signals, reload_signals
-from trio_sessions.cli._status import CLEAN, LEFT, STATUS_HELP, checklist, one_line, status_of
-from trio_sessions.cli._streams import say, write_stdout
+from trio_sessions.cli._speech import complain, warn
+from trio_sessions.cli._status import CLEAN, LEFT, STATUS_HELP, one_line, status_of, steps_of
+from trio_sessions.cli._streams import write_stdout
 from trio_sessions.cli.settings import SETTINGS, Sources
 
 __all__ = ["LARGEST_BATCH", "run"]
@@ -105,7 +105,6 @@ def _run(
             raise reading.configuration.blame(error) from error
     write_stdout(json.dumps(as_json(outcome), allow_nan=False) if wants_json else as_text(outcome))
     if outcome.failure is not None:
-        for line in (f"trio-sessions: error: {one_line(outcome.failure)}", *checklist(outcome.failure)):
-            say(line)
+        complain(one_line(outcome.failure), steps_of(outcome.failure))
         return status_of(outcome.failure)
     return CLEAN if outcome.clean else LEFT

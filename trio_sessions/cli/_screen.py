@@ -31,7 +31,7 @@ class Screen(Protocol):
 
     interval: float
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, level: str = "info") -> None:
         """Say one line."""
 
     def log(self, line: str, level: int) -> None:
@@ -53,8 +53,8 @@ class _PlainScreen:
         self._form = form
         self._with_progress = with_progress
 
-    def note(self, text: str) -> None:
-        say(self._form.note(text))
+    def note(self, text: str, level: str = "info") -> None:
+        say(self._form.note(text, level))
 
     def log(self, line: str, level: int) -> None:
         say(line)
@@ -88,8 +88,8 @@ class _LineScreen:
         if self._is_there:
             stack.callback(self._close)
 
-    def note(self, text: str) -> None:
-        self.log(self._form.note(text), 0)
+    def note(self, text: str, level: str = "info") -> None:
+        self.log(self._form.note(text, level), 0)
 
     def log(self, line: str, level: int) -> None:
         self._attempt(lambda: self._console.print(self._text(line), soft_wrap=True))

@@ -32,6 +32,7 @@ __all__ = [
     "numbered",
     "one_line",
     "status_of",
+    "steps_of",
 ]
 
 CLEAN = 0
@@ -122,16 +123,21 @@ def one_line(error: SessionsError | CommandError) -> str:
     return f"{line} (--instance NAME)" if isinstance(error, InstanceInUseError) else line
 
 
-def checklist(error: SessionsError | CommandError) -> tuple[str, ...]:
-    """What to check after an error, as lines to say below it; none where its own line says all that there is."""
+def steps_of(error: SessionsError | CommandError) -> tuple[str, ...]:
+    """What to check after an error, likeliest first; none where its own line says all that there is."""
     # What a command says of an error of the library has that as its cause.
     decisive = error.__cause__ if isinstance(error, CommandError) else error
     advice = decisive.advice if isinstance(decisive, SessionsError) else ()
-    if len(advice) < 2:
+    return advice if len(advice) > 1 else ()
+
+
+def checklist(steps: Sequence[str]) -> tuple[str, ...]:
+    """The steps as lines to say below an error."""
+    if not steps:
         return ()
-    return ("what to check, likeliest first (trio-sessions doctor looks for you):", *numbered(advice))
+    return ("what to check, likeliest first (trio-sessions doctor looks for you):", *numbered(steps))
 
 
-def numbered(steps: tuple[str, ...]) -> tuple[str, ...]:
+def numbered(steps: Sequence[str]) -> tuple[str, ...]:
     """Each step as a line with its number."""
     return tuple(f"  {number}. {step}" for number, step in enumerate(steps, 1))

@@ -14,8 +14,8 @@ from trio_sessions._model import Protocol
 from trio_sessions._namespaces import DedicatedAddress, derive_address, node_key
 from trio_sessions._ownership import Ground, KnownJournal, Sighting, survey
 from trio_sessions.cli._access import Access
+from trio_sessions.cli._speech import warn
 from trio_sessions.cli._state import instance_of, state_folder
-from trio_sessions.cli._streams import say
 
 __all__ = ["find_journals", "look_around", "own_address"]
 
@@ -32,8 +32,7 @@ async def look_around(hoprd: Hoprd, access: Access, protocol: Protocol = "udp") 
     before, _ = await trio.to_thread.run_sync(_read_journals, access)
     listeners = await hoprd.list_sessions(protocol)
     after, problems = await trio.to_thread.run_sync(_read_journals, access)
-    for problem in problems:
-        say(f"trio-sessions: warning: {problem}")
+    warn(problems)
     journals = [journal for journal in after.values() if protocol == "udp"]
     ground = await trio.to_thread.run_sync(_ground, access, after)
     known = survey(listeners, [_with_old_rows(journal, before) for journal in journals], ground)

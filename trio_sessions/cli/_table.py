@@ -11,7 +11,7 @@ from trio_sessions._model import Listener, ListenerKey, Path
 from trio_sessions._ownership import Owner, Sighting
 from trio_sessions.cli._streams import write_stdout
 
-__all__ = ["age_text", "as_data", "place", "shorten", "show_table", "via"]
+__all__ = ["age_text", "as_data", "place", "rest_text", "shorten", "show_table", "via"]
 
 _COLUMNS = ("LISTENER", "VIA", "DESTINATION", "OWNER", "AGE", "STATE")
 #: Columns of a terminal from which on addresses of 42 characters stand there whole.
@@ -20,7 +20,14 @@ _WIDE = 150
 _SHORT = 10
 _LONGEST_NAME = 15
 _GAP = 2
-_STYLES = {Owner.ORPHAN: "yellow", Owner.STRANGER: "dim", Owner.DETACHED: "cyan", Owner.RUNNING: ""}
+_STYLES = {
+    Owner.ORPHAN: "yellow",
+    Owner.UNKNOWN: "yellow",
+    Owner.STRANGER: "dim",
+    Owner.RESTING: "dim",
+    Owner.DETACHED: "cyan",
+    Owner.RUNNING: "",
+}
 
 
 def place(key: ListenerKey | None) -> str:
@@ -56,6 +63,16 @@ def age_text(seconds: float | None) -> str:
     return f"{seconds:.0f}s"
 
 
+def rest_text(sightings: Sequence[Sighting]) -> str:
+    """What to say of ports that rest, behind a sentence; nothing where there are none."""
+    resting = [each for each in sightings if each.owner is Owner.RESTING]
+    if not resting:
+        return ""
+    what = "one port rests" if len(resting) == 1 else f"{len(resting)} ports rest"
+    free_in = [each.free_in for each in resting if each.free_in is not None]
+    return f"; {what} after use" + (f", until all are free in {age_text(max(free_in))}" if free_in else "")
+
+
 def as_data(sighting: Sighting) -> dict[str, Any]:
     """The sighting as plain data."""
     key, row, forward = sighting.key, sighting.row, _forward(sighting)
@@ -72,6 +89,7 @@ def as_data(sighting: Sighting) -> dict[str, Any]:
         "state": None if row is None else sighting.state,
         "age": None if row is None else row.age,
         "listed": sighting.listener is not None,
+        "rests": _rest(sighting),
     }
 
 
@@ -120,17 +138,23 @@ def _cells(sighting: Sighting, *, whole: bool) -> tuple[str, ...]:
     if sighting.instance is not None:
         instance = sighting.instance if whole else shorten(sighting.instance, _LONGEST_NAME)
         # The name of a detached one says so already.
-        says_all = sighting.owner is Owner.RUNNING or instance.startswith(owner)
+        says_all = sighting.owner in (Owner.RUNNING, Owner.RESTING) or instance.startswith(owner)
         owner = instance if says_all else f"{owner} {instance}"
     relayer, destination = via(sighting), _destination(sighting)
     return (
-        place(sighting.key),
+        sighting.rests_at or place(sighting.key),
         relayer if whole else shorten(relayer),
         destination if whole else shorten(destination),
         owner,
         age_text(None if sighting.row is None else sighting.row.age),
-        sighting.state,
+        sighting.state if sighting.free_in is None else f"{sighting.state}, free in {age_text(sighting.free_in)}",
     )
+
+
+def _rest(sighting: Sighting) -> dict[str, Any] | None:
+    if sighting.owner is not Owner.RESTING:
+        return None
+    return {"listen_host": sighting.rests_at, "free_in": sighting.free_in}
 
 
 def _known(sighting: Sighting) -> Listener | None:

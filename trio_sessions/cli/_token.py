@@ -46,14 +46,17 @@ def find_token(file: str | None, environ: Mapping[str, str] = os.environ) -> Tok
     Nothing that the command prints shows it from then on.
 
     Raises:
-        InvalidInputError: ``file`` cannot be read, or it or the variable has what can be no token, which isn't shown.
-        ConfigError: the same of the credential.
+        InvalidInputError: ``file`` cannot be read, or has what can be no token, which isn't shown.
+        ConfigError: the same of the variable, or of the credential.
     """
     if file is not None:
         return _read(file)
     token = environ.get(TOKEN_VARIABLE)
     if token:
-        _check(token, TOKEN_VARIABLE, None)
+        try:
+            _check(token, TOKEN_VARIABLE, None)
+        except InvalidInputError as error:
+            raise ConfigError([error]) from None
         return Token(value=token, origin=TOKEN_VARIABLE)
     folder = environ.get(CREDENTIALS_VARIABLE)
     credential = Path(folder) / CREDENTIAL if folder else None

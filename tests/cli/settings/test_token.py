@@ -62,6 +62,6 @@ def test_what_can_be_no_token_is_told_and_not_shown(text: str, told: str, tmp_pa
     for caught in (of_file, of_systemd):
         assert "s3cret" not in str(caught.value)
     if 0 < len(text) < 4096:
-        with pytest.raises(InvalidInputError, match=f"^TRIO_SESSIONS_TOKEN: the API token .*{told}") as of_variable:
+        with pytest.raises(ConfigError, match=f"^TRIO_SESSIONS_TOKEN: the API token .*{told}") as of_variable:
             find_token(None, {"TRIO_SESSIONS_TOKEN": text})
         assert "s3cret" not in str(of_variable.value)

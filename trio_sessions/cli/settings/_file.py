@@ -6,6 +6,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ class UnreadableError(Exception):
 
 
 def read_file(path: Path, source: Source) -> tuple[Found, list[Problem]]:
-    """What a file says, and what is wrong with it: where something is, nothing else counts.
+    """What a file says, and what is wrong with it: where something is, the rest is for the eye alone.
 
     Raises:
         UnreadableError: it isn't there, or cannot be read.
@@ -64,7 +65,8 @@ def read_text(content: bytes, path: Path, source: Source) -> tuple[Found, list[P
     try:
         settings = _converter().structure(raw, Settings)
     except cattrs.ClassValidationError as errors:
-        return {}, sorted(_problems(errors, places, ()), key=lambda problem: problem.origin.line or 0)
+        problems = sorted(_problems(errors, places, ()), key=lambda problem: problem.origin.line or 0)
+        return _what_is_right(raw, places), problems
     found: Found = {}
     for section, keys in raw.items():
         for key in keys:
@@ -75,6 +77,17 @@ def read_text(content: bytes, path: Path, source: Source) -> tuple[Found, list[P
                 unknown = InvalidInputError(each.path, keys[key], "names the home of a user that is not known")
                 return {}, [of_value(each, origin, unknown)]
     return found, []
+
+
+def _what_is_right(raw: dict[str, Any], places: _Places) -> Found:
+    """The settings that can be read of a file in which others cannot."""
+    found: Found = {}
+    for (section, key), each in _BY_PATH.items():
+        keys = raw.get(section)
+        if isinstance(keys, dict) and key in keys:
+            with suppress(InvalidInputError):
+                found[each.name] = (each.kind.from_toml(keys[key]), places.of((section, key)))
+    return found
 
 
 class _Places:

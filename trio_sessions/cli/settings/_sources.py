@@ -15,7 +15,7 @@ import attrs
 from trio_sessions._errors import InvalidInputError
 from trio_sessions.cli.settings._configuration import Configuration
 from trio_sessions.cli.settings._file import Found, UnreadableError, read_file
-from trio_sessions.cli.settings._origin import Origin, Source
+from trio_sessions.cli.settings._origin import DEFAULT, Origin, Source
 from trio_sessions.cli.settings._problem import Problem, as_error, nearest, of_value
 from trio_sessions.cli.settings._schema import SETTINGS
 from trio_sessions.cli.settings._setting import PREFIX
@@ -37,6 +37,17 @@ def user_file(environ: Mapping[str, str]) -> Path | None:
     except RuntimeError:
         return None
     return folder / "trio-sessions" / "config.toml"
+
+
+@attrs.define
+class _Gathered:
+    """What was found in all places together, and what is wrong there."""
+
+    found: Found = attrs.field(factory=dict)
+    problems: list[Problem] = attrs.field(factory=list)
+    files: list[str] = attrs.field(factory=list)
+    #: Of the file that was named on the command line.
+    refusal: InvalidInputError | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -62,31 +73,40 @@ class Sources:
             ConfigError: a file or a variable is wrong; it names all that is wrong in any of them.
             InvalidInputError: the file that was named on the command line cannot be read.
         """
-        found: Found = {}
-        problems: list[Problem] = []
-        files: list[str] = []
+        gathered = self._gather()
+        if gathered.refusal is not None:
+            raise gathered.refusal
+        if gathered.problems:
+            raise as_error(gathered.problems)
+        return Configuration.of(gathered.found, files=tuple(gathered.files), warnings=self._warnings())
+
+    def peek(self, name: str) -> Any:
+        """The value of one setting, as far as it can be read, whatever is wrong elsewhere; ``None``: none is given."""
+        return self._gather().found.get(name, (None, DEFAULT))[0]
+
+    def _gather(self) -> _Gathered:
+        it = _Gathered()
         for path, source, named_by in self._files():
             try:
                 values, wrong = read_file(path, source)
             except UnreadableError as error:
                 rule, _, remedy = str(error).partition("; ")
                 if named_by == "--config":
-                    raise InvalidInputError("--config", str(path), rule, remedy) from None
+                    it.refusal = InvalidInputError("--config", str(path), rule, remedy)
+                    continue
                 if named_by is None and not os.path.lexists(path):
                     continue
                 values, wrong = {}, [_unreadable(path, source, named_by, str(error))]
-            files.append(str(path))
-            found |= values
-            problems += wrong
+            it.files.append(str(path))
+            it.found |= values
+            it.problems += wrong
         values, wrong = self._environment()
-        problems += wrong
-        if problems:
-            raise as_error(problems)
-        found |= values
+        it.found |= values
+        it.problems += wrong
         if self.simulate:
-            found = {name: value for name, value in found.items() if not SETTINGS[name].of_node}
-        found |= {name: (value, Origin(Source.FLAG, _flag(name, value))) for name, value in self.flags.items()}
-        return Configuration.of(found, files=tuple(files), warnings=self._warnings())
+            it.found = {name: value for name, value in it.found.items() if not SETTINGS[name].of_node}
+        it.found |= {name: (value, Origin(Source.FLAG, _flag(name, value))) for name, value in self.flags.items()}
+        return it
 
     def _files(self) -> Iterator[tuple[Path, Source, str | None]]:
         """The files, the lowest first, each with the flag or variable that names it."""
