@@ -15,6 +15,8 @@ __all__ = ["Collected", "with_items"]
 _OPTIONS = (
     *("-o", "addopts=", "-o", "tmp_path_retention_policy=none", "-o", "faulthandler_timeout=0"),
     *("-p", "no:xdist", "-p", "no:cov", "-p", "no:cacheprovider", "-s", "-q"),
+    # Hypothesis is, as it has to be told what to do first.
+    *("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"),
 )
 
 
