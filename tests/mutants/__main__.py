@@ -47,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sample", type=int, metavar="N", help="so many, chosen by chance")
     parser.add_argument("--seed", type=int, default=0, help="of the choice (0)")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time (2)")
+    parser.add_argument(
+        "--budget", type=float, default=30, help="seconds of tests that one mutant is put before, at most (30)"
+    )
     parser.add_argument("--list", action="store_true", help="show the mutants, and run nothing")
     parser.add_argument("--project", type=Path, default=DEFAULT, metavar="FILE", help="what is mutated (project.toml)")
     add_record_option(parser)
@@ -108,7 +111,7 @@ def main() -> int:
             seconds = time.monotonic() - began
             _progress(f"{fates.total()} of {len(mutants)}, {fates[Fate.SURVIVED]} survived, {seconds:.0f} s")
 
-    examine(project, mutants, reach, options.jobs, tell)
+    examine(project, mutants, reach, tell, jobs=options.jobs, budget=options.budget)
     sys.stderr.write("\n")
     stale = sorted(reasons.keys() - {mutant.id for mutant in everything}) if is_whole else []
     for line in report.lines(is_whole=is_whole, stale=stale):

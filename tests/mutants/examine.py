@@ -23,10 +23,13 @@ __all__ = ["Fate", "Verdict", "examine"]
 #: A test may take so many times as long as without a change, and so many seconds more.
 _TIMES = 10.0
 _SECONDS_MORE = 5.0
-#: Seconds that the tests of one mutant take without it, at most: who was not caught in that is said to survive.
-_BUDGET = 30.0
 #: Of the tests that caught others in the same function, so many come first.
 _FAMILIAR = 8
+
+#: Seconds that the collection of all tests may take.
+_COLLECTING = 120.0
+#: Files of tests that are collected first.
+_FOCUSED = 2
 
 _PASSED = "all passed"
 _NOT_COLLECTED = "the import"
@@ -66,6 +69,7 @@ class _Examiner:
     project: Project
     reach: Reach
     jobs: int
+    budget: float
     temporary: Path
     tell: Callable[[Verdict], None]
     killers: defaultdict[tuple[str, str], list[str]] = attrs.field(factory=lambda: defaultdict(list))
@@ -82,7 +86,7 @@ class _Examiner:
         reaching = self.reach.of(mutant.file, mutant.lines if mutant.is_inside else None)
         names = {test.name for test in reaching}
         familiar = [test for test in self.killers[mutant.file, mutant.scope] if test in names][:_FAMILIAR]
-        chosen, left = list(familiar), _BUDGET
+        chosen, left = list(familiar), self.budget
         for test in reaching:
             left -= test.seconds
             if left < 0:
@@ -104,7 +108,7 @@ class _Examiner:
                 killers.insert(0, verdict.test)
             self.tell(verdict)
 
-    def judge(self, task: _Task, collected: Collected, send: Callable[[object], None]) -> None:
+    def judge(self, task: _Task, collected: Collected, send: Callable[[object], None]) -> bool:
         def before(test: str) -> None:
             send(test)
             # The signal's default ends the process: nothing that the mutant does can catch it.
@@ -112,16 +116,28 @@ class _Examiner:
 
         killer = collected.run_all([test for test in task.tests if test in collected.by_id], before)
         send(_PASSED if killer is None else killer)
+        return killer is None
 
     def cold(self, task: _Task, send: Callable[[object], None]) -> None:
         """For what shows only when the module is imported: in a process that has not."""
-        signal.setitimer(signal.ITIMER_REAL, 60)
-        send(_NOT_COLLECTED)
         import_instead(self.project.root, task.mutant.file, self.source(task.mutant))
-        files = sorted({test.split("::")[0] for test in task.tests})
-        with_items(
-            self.project.root, files, self.temporary / task.mutant.id, lambda items: self.judge(task, items, send)
-        )
+        # To collect tests takes longer than to run them: at first those alone that are about this very file.
+        files = [file for file in self.reach.focus(task.mutant.file) if any(_is_in(file, test) for test in task.tests)]
+        for number, some in enumerate((files[:_FOCUSED], files[_FOCUSED:])):
+            tests = tuple(test for test in task.tests if any(_is_in(file, test) for file in some))
+            passed = not tests
+            part, folder = _Task(task.mutant, tests), self.temporary / f"{task.mutant.id}-{number}"
+
+            def judge(collected: Collected, part: _Task = part) -> None:
+                nonlocal passed
+                passed = self.judge(part, collected, send)
+
+            if tests:
+                send(_NOT_COLLECTED)
+                signal.setitimer(signal.ITIMER_REAL, _COLLECTING)
+                with_items(self.project.root, some, folder, judge)
+            if not passed:
+                return
 
     def warm(self, collected: Collected, mutants: Sequence[Mutant]) -> None:
         functions = Functions(self.project.root, self.project.files)
@@ -135,11 +151,26 @@ class _Examiner:
 
 
 def examine(
-    project: Project, mutants: Sequence[Mutant], reach: Reach, jobs: int, tell: Callable[[Verdict], None]
+    project: Project,
+    mutants: Sequence[Mutant],
+    reach: Reach,
+    tell: Callable[[Verdict], None],
+    *,
+    jobs: int,
+    budget: float,
 ) -> None:
-    """Have all mutants judged; ``tell`` is called with each verdict as it comes."""
+    """Have all mutants judged; ``tell`` is called with each verdict as it comes.
+
+    Args:
+        project: what is mutated.
+        mutants: those to be judged.
+        reach: which tests reach what.
+        tell: told each verdict.
+        jobs: how many at a time.
+        budget: seconds that the tests of one mutant take without it, at most: who is not caught in that survives.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        examiner = _Examiner(project, reach, jobs, Path(folder), tell)
+        examiner = _Examiner(project, reach, jobs, budget, Path(folder), tell)
         # First those that need a process without the library in it: afterwards this one has it.
         examiner.run([mutant for mutant in mutants if not mutant.is_inside], examiner.cold)
         inside = [mutant for mutant in mutants if mutant.is_inside]
@@ -147,6 +178,10 @@ def examine(
             with_items(
                 project.root, project.tests, Path(folder) / "warm", lambda collected: examiner.warm(collected, inside)
             )
+
+
+def _is_in(file: str, test: str) -> bool:
+    return test.startswith(f"{file}::")
 
 
 def _verdict(task: _Task, ended: Ended) -> Verdict:

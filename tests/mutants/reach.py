@@ -7,6 +7,7 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -38,6 +39,11 @@ class Test:
     seconds: float
     lines: dict[str, frozenset[int]]
 
+    @property
+    def file(self) -> str:
+        """The file that it stands in."""
+        return self.name.partition("::")[0]
+
 
 @attrs.frozen
 class Reach:
@@ -56,6 +62,15 @@ class Reach:
         wanted = None if lines is None else frozenset(range(lines[0], lines[1] + 1))
         found = [test for test in self.tests.values() if _meets(test.lines.get(file), wanted)]
         return sorted(found, key=lambda test: (test.seconds, test.name))
+
+    def focus(self, file: str) -> list[str]:
+        """The files of tests that reach ``file``, those first that are about it more than about all the others."""
+        ours: Counter[str] = Counter()
+        all_of_them: Counter[str] = Counter()
+        for test in self.tests.values():
+            ours[test.file] += len(test.lines.get(file, ()))
+            all_of_them[test.file] += sum(map(len, test.lines.values()))
+        return sorted((each for each in ours if ours[each]), key=lambda each: -ours[each] / all_of_them[each])
 
 
 def _meets(lines: frozenset[int] | None, wanted: frozenset[int] | None) -> bool:
