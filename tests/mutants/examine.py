@@ -82,8 +82,12 @@ class _Examiner:
             else:
                 self.tell(Verdict(mutant, Fate.SURVIVED))
 
+    def is_cold(self, mutant: Mutant) -> bool:
+        """Whether it shows only in a process that imports the module anew: a function may run at the import alone."""
+        return not mutant.is_inside or not self.reach.of(mutant.file, mutant.lines)
+
     def choose(self, mutant: Mutant) -> tuple[str, ...]:
-        reaching = self.reach.of(mutant.file, mutant.lines if mutant.is_inside else None)
+        reaching = self.reach.of(mutant.file, None if self.is_cold(mutant) else mutant.lines)
         names = {test.name for test in reaching}
         familiar = [test for test in self.killers[mutant.file, mutant.scope] if test in names][:_FAMILIAR]
         chosen, left = list(familiar), self.budget
@@ -172,11 +176,12 @@ def examine(
     with tempfile.TemporaryDirectory() as folder:
         examiner = _Examiner(project, reach, jobs, budget, Path(folder), tell)
         # First those that need a process without the library in it: afterwards this one has it.
-        examiner.run([mutant for mutant in mutants if not mutant.is_inside], examiner.cold)
-        inside = [mutant for mutant in mutants if mutant.is_inside]
-        if inside:
+        cold = [mutant for mutant in mutants if examiner.is_cold(mutant)]
+        examiner.run(cold, examiner.cold)
+        warm = [mutant for mutant in mutants if mutant not in cold]
+        if warm:
             with_items(
-                project.root, project.tests, Path(folder) / "warm", lambda collected: examiner.warm(collected, inside)
+                project.root, project.tests, Path(folder) / "warm", lambda collected: examiner.warm(collected, warm)
             )
 
 

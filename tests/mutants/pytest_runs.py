@@ -26,10 +26,15 @@ class Collected:
     def __init__(self, items: Sequence[pytest.Item]) -> None:
         self.by_id = {item.nodeid: item for item in items}
         self._failed = False
+        #: The last line of what pytest said of the last failure.
+        self.failure = ""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Called by pytest for each part of each test."""
-        self._failed = self._failed or report.failed
+        if report.failed:
+            self._failed = True
+            lines = [line for line in report.longreprtext.splitlines() if line.startswith("E ")]
+            self.failure = (lines or [report.longreprtext])[0].removeprefix("E").strip()
 
     def run(self, test: str, following: str | None = None) -> bool:
         """Run one test, before the ``following`` one; whether it passed."""
