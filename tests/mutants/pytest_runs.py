@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -26,15 +27,16 @@ class Collected:
     def __init__(self, items: Sequence[pytest.Item]) -> None:
         self.by_id = {item.nodeid: item for item in items}
         self._failed = False
-        #: The last line of what pytest said of the last failure.
+        #: What was raised in the last failure, in one line.
         self.failure = ""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Called by pytest for each part of each test."""
         if report.failed:
             self._failed = True
-            lines = [line for line in report.longreprtext.splitlines() if line.startswith("E ")]
-            self.failure = (lines or [report.longreprtext])[0].removeprefix("E").strip()
+            # Within a group it is the last one.
+            raised = re.findall(r"^[ |E]*((?:\w+\.)*\w+(?<!Group): .*)$", report.longreprtext, flags=re.MULTILINE)
+            self.failure = (raised or ["failed"])[-1]
 
     def run(self, test: str, following: str | None = None) -> bool:
         """Run one test, before the ``following`` one; whether it passed."""
