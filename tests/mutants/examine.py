@@ -88,6 +88,10 @@ class _Examiner:
 
     def choose(self, mutant: Mutant) -> tuple[str, ...]:
         reaching = self.reach.of(mutant.file, None if self.is_cold(mutant) else mutant.lines)
+        if self.is_cold(mutant):
+            # What only looks at a constant reaches no line.
+            about_it = self.reach.focus(mutant.file)[:_FOCUSED]
+            reaching = [*(test for test in self.reach.tests.values() if test.file in about_it), *reaching]
         names = {test.name for test in reaching}
         familiar = [test for test in self.killers[mutant.file, mutant.scope] if test in names][:_FAMILIAR]
         chosen, left = list(familiar), self.budget
@@ -95,7 +99,7 @@ class _Examiner:
             left -= test.seconds
             if left < 0:
                 break
-            if test.name not in familiar:
+            if test.name not in chosen:
                 chosen.append(test.name)
         return tuple(chosen)
 
