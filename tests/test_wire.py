@@ -303,6 +303,28 @@ def test_a_batch_that_cannot_be_written_is_refused(batch_size: int, index: int, 
     assert caught.value.what == what
 
 
+@pytest.mark.parametrize("batch_size", [1, 10, 11, 100, 101])
+def test_a_batch_fits_where_its_longest_message_leaves_room_for_a_nul(batch_size: int) -> None:
+    longest = len(f"{RELAYER} {SENDER} 123 {batch_size} 42 {batch_size - 1} 1700000000123")
+    with pytest.raises(InvalidInputError, match=f"header takes {longest} bytes"):
+        BatchEncoder(RELAYER, SENDER, longest).check_fit(batch_size, 42, 1_700_000_000_123)
+    enough = BatchEncoder(RELAYER, SENDER, longest + 1)
+    enough.check_fit(batch_size, 42, 1_700_000_000_123)
+    assert len(enough.encode(batch_size, 42, 1_700_000_000_123)) == batch_size
+
+
+def test_a_batch_like_the_one_before_is_made_of_the_same_parts() -> None:
+    encoder = BatchEncoder(RELAYER, SENDER, 1000)
+    encoder.encode(500, 42, 1_700_000_000_123)
+    parts = encoder._parts
+    encoder.encode(500, 43, 1_700_000_000_124)
+    assert encoder._parts is parts
+    # Of a thousand paddings, only those of different lengths are kept.
+    assert sum(len(part) for part in {id(part): part for part in parts}.values()) < 10_000
+    encoder.encode(500, 143, 1_700_000_000_124)
+    assert encoder._parts is not parts
+
+
 @pytest.mark.parametrize("batch_size", [10, 11])
 def test_a_batch_is_refused_whole_when_its_longest_message_does_not_fit(batch_size: int) -> None:
     longest = f"{RELAYER} {SENDER} 118 {batch_size} 42 {batch_size - 1} 1700000000123"
@@ -431,6 +453,21 @@ def test_other_fields_than_those_of_the_message_before_are_read() -> None:
     decoder = Decoder()
     for message in (HELLO, attrs.evolve(HELLO, index=43, inner_index=100, timestamp=1), other, HELLO, other, other):
         assert decoder.feed(encode(message)) == [message]
+
+
+@pytest.mark.parametrize("rest", ["1 2 " + "3" * 21, "1 " + "2" * 21 + " 3", "1" * 21 + " 2 3"])
+def test_a_number_that_is_too_long_is_none_after_a_message_of_the_same_session(rest: str) -> None:
+    decoder = Decoder()
+    assert decoder.feed(encode(HELLO)) == [HELLO]
+    datagram = f"{RELAYER} {SENDER} 200 10 {rest}".encode().ljust(200, b"\0")
+    assert decoder.feed(datagram) == []
+    assert decoder.unread_bytes == len(datagram.rstrip(b"\0"))
+
+
+def test_what_the_next_message_is_compared_with_begins_with_the_message() -> None:
+    decoder = Decoder()
+    assert decoder.feed(b"foreign\0" + encode(HELLO)) == [HELLO]
+    assert decoder._latest_prefix == f"{RELAYER} {SENDER} 200 10 ".encode()
 
 
 def test_messages_of_one_session_share_what_they_have_in_common() -> None:

@@ -7,8 +7,6 @@ from trio_sessions._wire import BatchEncoder, Decoder
 
 __all__ = ["Answers"]
 
-#: Bytes after a message's prefix that hold its other four fields, unless a stranger wrote them.
-_FIELDS = 4 * 21
 #: Digits of the largest inner index that is looked at the quick way.
 _INNER_DIGITS = 4
 
@@ -31,10 +29,11 @@ class Answers:
         self._prefix = encoder.prefix
         self._size = encoder.packet_size
         #: The run: its batch, all that was sent of that, and from where to where in this it was answered.
-        self._batch: Batch | None = None
-        self._sent = b""
-        self._first = 0
-        self._next = 0
+        self._batch: Batch | None
+        self._sent: bytes
+        self._first: int
+        self._next: int
+        self.forget()
 
     @property
     def unread_bytes(self) -> int:
@@ -53,14 +52,14 @@ class Answers:
             if self._start_run(data):
                 return True
             # Perhaps messages of several batches: one after the other, as long as they are whole.
-            while start + self._size <= size and self._start_run(data[start : start + self._size]):
+            while self._start_run(data[start : start + self._size]):
                 start += self._size
                 self.flush(now)
-            if start == size > 0:
+            if start == size:
                 return True
         for message in self._decoder.feed(data[start:]):
             self._batches.answer(message, now)
-        return start > 0 or not self._decoder.last_was_foreign
+        return bool(start) or not self._decoder.last_was_foreign
 
     def flush(self, now: float) -> None:
         """Account for what was taken since the last time; to be called before anything else is done to a batch."""
@@ -87,7 +86,7 @@ class Answers:
         if len(data) % size or not data.startswith(self._prefix):
             return False
         skip = len(self._prefix)
-        fields = data[skip : min(size, skip + _FIELDS)].rstrip(b"\0").split(b" ")
+        fields = data[skip:size].rstrip(b"\0").split(b" ")
         if len(fields) != 4 or not fields[2].isdigit() or len(fields[2]) > _INNER_DIGITS:
             return False
         batch = self._batches.find(fields[1], fields[0], fields[3])

@@ -79,8 +79,9 @@ def is_ambiguous(claim: Claim, claims: Iterable[Claim], unclaimed: Sequence[List
         return False
     keys = {listener.key for listener in own}
     rivals = (other for other in claims if other is claim or other.state in MAY_HAVE_MADE_ONE)
-    confined = sum(all(listener.key in keys for listener in _own(other, unclaimed)) for other in rivals)
-    return len(own) > confined
+    # One that could have made nothing that is listed has made none of these.
+    made = [[listener.key for listener in _own(other, unclaimed)] for other in rivals]
+    return len(own) > sum(bool(theirs) and keys.issuperset(theirs) for theirs in made)
 
 
 def _own(claim: Claim, unclaimed: Sequence[Listener]) -> list[Listener]:

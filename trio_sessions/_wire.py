@@ -130,7 +130,7 @@ class BatchEncoder:
         self._packet_size = _check_number(packet_size, "packet size", MAX_PACKET_SIZE)
         self._prefix = f"{relayer} {sender} {packet_size:d} ".encode()
         # What the latest batch was joined of, to be used again for one of the same form: the lengths of its fields.
-        self._form = (0, 0, 0)
+        self._form: tuple[int, int, int] | None = None
         self._parts: list[bytes] = []
 
     @property
