@@ -37,7 +37,6 @@ class Book:
 MESSAGES = Book().sent()
 
 
-
 def nearly(before: bytes, after: bytes) -> bytes:
     """The first message with something else in it, as long as it was."""
     assert before in MESSAGES[0]

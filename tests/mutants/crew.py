@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import resource
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-import multiprocessing
 from multiprocessing import connection as connections
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from collections.abc import Iterator
 
 from tests.mutants.change import Mutant
 from tests.mutants.swaps import ARITHMETIC, NAMES, ORDERS, other_constant, word_and_other
@@ -79,10 +80,10 @@ class _Finder(ast.NodeVisitor):
 
     # -- scopes
 
-    def visit_Module(self, node: ast.Module) -> None:  # noqa: N802
+    def visit_Module(self, node: ast.Module) -> None:
         self._body(node.body)
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:  # noqa: N802
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._scope.append(node.name)
         is_enum = any(isinstance(base, ast.Name) and base.id == "Enum" for base in node.bases)
         for statement in node.body:
@@ -90,10 +91,10 @@ class _Finder(ast.NodeVisitor):
                 self._statement(statement)
         self._scope.pop()
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         self._function(node)
 
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:  # noqa: N802
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
         self._function(node)
 
     def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
@@ -105,7 +106,7 @@ class _Finder(ast.NodeVisitor):
             if default is not None:
                 self.visit(default)
         outer = self._stores, self._returns_bool
-        self._stores = Counter(each.id for each in ast.walk(node) if _is_stored(each))
+        self._stores = Counter(_stored_names(node))
         self._stores.update(argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg))
         self._returns_bool = isinstance(node.returns, ast.Name) and node.returns.id == "bool"
         self._depth += 1
@@ -141,28 +142,28 @@ class _Finder(ast.NodeVisitor):
                 return True
         return False
 
-    def visit_Expr(self, node: ast.Expr) -> None:  # noqa: N802
+    def visit_Expr(self, node: ast.Expr) -> None:
         if not isinstance(node.value, ast.Constant):
             self.visit(node.value)
 
-    def visit_Assign(self, node: ast.Assign) -> None:  # noqa: N802
+    def visit_Assign(self, node: ast.Assign) -> None:
         if not (isinstance(node.targets[0], ast.Name) and node.targets[0].id in _UNUSED_NAMES):
             if not self._depth:
                 self._entries(node.value)
             self.generic_visit(node)
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
             self.visit(node.value)
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> None:  # noqa: N802
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
         if type(node.op) in ARITHMETIC:
             sign, other = ARITHMETIC[type(node.op)]
             text = self._text(node)
             self._add("arithmetic", node, text.replace(f"{sign}=", f"{other}=", 1))
         self.visit(node.value)
 
-    def visit_Return(self, node: ast.Return) -> None:  # noqa: N802
+    def visit_Return(self, node: ast.Return) -> None:
         if node.value is None:
             return
         values = ("True", "False") if self._returns_bool else ("None",)
@@ -172,38 +173,38 @@ class _Finder(ast.NodeVisitor):
         if not (self._returns_bool and isinstance(node.value, ast.Constant)):
             self.visit(node.value)
 
-    def visit_Raise(self, node: ast.Raise) -> None:  # noqa: N802
+    def visit_Raise(self, node: ast.Raise) -> None:
         pass
 
-    def visit_Assert(self, node: ast.Assert) -> None:  # noqa: N802
+    def visit_Assert(self, node: ast.Assert) -> None:
         pass
 
-    def visit_Break(self, node: ast.Break) -> None:  # noqa: N802
+    def visit_Break(self, node: ast.Break) -> None:
         self._add("jump", node, "continue")
 
-    def visit_Continue(self, node: ast.Continue) -> None:  # noqa: N802
+    def visit_Continue(self, node: ast.Continue) -> None:
         self._add("jump", node, "break")
 
-    def visit_If(self, node: ast.If) -> None:  # noqa: N802
+    def visit_If(self, node: ast.If) -> None:
         self._condition(node.test)
         self._body(node.body)
         self._body(node.orelse)
 
-    def visit_While(self, node: ast.While) -> None:  # noqa: N802
+    def visit_While(self, node: ast.While) -> None:
         if not isinstance(node.test, ast.Constant):
             self._add("condition", node.test, "False")
             self._inner_condition(node.test)
         self._body(node.body)
 
-    def visit_For(self, node: ast.For) -> None:  # noqa: N802
+    def visit_For(self, node: ast.For) -> None:
         self._add("loop", node.iter, "()")
         self.visit(node.iter)
         self._body(node.body)
 
-    def visit_With(self, node: ast.With) -> None:  # noqa: N802
+    def visit_With(self, node: ast.With) -> None:
         self._with(node)
 
-    def visit_AsyncWith(self, node: ast.AsyncWith) -> None:  # noqa: N802
+    def visit_AsyncWith(self, node: ast.AsyncWith) -> None:
         self._with(node)
 
     def _with(self, node: ast.With | ast.AsyncWith) -> None:
@@ -213,7 +214,7 @@ class _Finder(ast.NodeVisitor):
             self.visit(item.context_expr)
         self._body(node.body)
 
-    def visit_Try(self, node: ast.Try) -> None:  # noqa: N802
+    def visit_Try(self, node: ast.Try) -> None:
         self._body(node.body)
         for handler in node.handlers:
             if handler.type is not None:
@@ -240,7 +241,7 @@ class _Finder(ast.NodeVisitor):
             case _:
                 self.visit(node)
 
-    def visit_BoolOp(self, node: ast.BoolOp) -> None:  # noqa: N802
+    def visit_BoolOp(self, node: ast.BoolOp) -> None:
         word = " and " if isinstance(node.op, ast.And) else " or "
         for dropped in node.values:
             kept = word.join(self._text(value) for value in node.values if value is not dropped)
@@ -248,11 +249,11 @@ class _Finder(ast.NodeVisitor):
         for value in node.values:
             self._inner_condition(value)
 
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> None:  # noqa: N802
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
         self._add("sign", node, f"({self._text(node.operand)})")
         self.visit(node.operand)
 
-    def visit_Compare(self, node: ast.Compare) -> None:  # noqa: N802
+    def visit_Compare(self, node: ast.Compare) -> None:
         operands = [self._text(operand) for operand in (node.left, *node.comparators)]
         for changed in range(len(node.ops)):
             text = operands[0]
@@ -261,7 +262,7 @@ class _Finder(ast.NodeVisitor):
             self._add("comparison", node, f"({text})")
         self.generic_visit(node)
 
-    def visit_BinOp(self, node: ast.BinOp) -> None:  # noqa: N802
+    def visit_BinOp(self, node: ast.BinOp) -> None:
         if isinstance(node.op, ast.BitOr):
             self._add("operand", node, f"({self._text(node.left)})")
             self._add("operand", node, f"({self._text(node.right)})")
@@ -270,7 +271,7 @@ class _Finder(ast.NodeVisitor):
             self._add("arithmetic", node, f"({self._text(node.left)} {other} {self._text(node.right)})")
         self.generic_visit(node)
 
-    def visit_IfExp(self, node: ast.IfExp) -> None:  # noqa: N802
+    def visit_IfExp(self, node: ast.IfExp) -> None:
         self._add("condition", node, f"({self._text(node.body)})")
         self._add("condition", node, f"({self._text(node.orelse)})")
         self._inner_condition(node.test)
@@ -283,30 +284,30 @@ class _Finder(ast.NodeVisitor):
             self._add("condition", condition, "True")
             self._inner_condition(condition)
 
-    def visit_Constant(self, node: ast.Constant) -> None:  # noqa: N802
+    def visit_Constant(self, node: ast.Constant) -> None:
         other = other_constant(node.value, self._text(node))
         if other is not None:
             self._add("constant", node, other)
 
-    def visit_Name(self, node: ast.Name) -> None:  # noqa: N802
+    def visit_Name(self, node: ast.Name) -> None:
         if node.id in NAMES and isinstance(node.ctx, ast.Load):
             self._add("name", node, NAMES[node.id])
 
-    def visit_Attribute(self, node: ast.Attribute) -> None:  # noqa: N802
+    def visit_Attribute(self, node: ast.Attribute) -> None:
         if node.attr in NAMES:
             self._add("name", node, f"{self._text(node.value)}.{NAMES[node.attr]}")
         self.visit(node.value)
 
-    def visit_Slice(self, node: ast.Slice) -> None:  # noqa: N802
+    def visit_Slice(self, node: ast.Slice) -> None:
         for bound in (node.lower, node.upper):
             if bound is not None:
                 self._add("slice", bound, "")
         self.generic_visit(node)
 
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:  # noqa: N802
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         pass
 
-    def visit_Call(self, node: ast.Call) -> None:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> None:
         if _is_for_people(node):
             return
         name = _name(node.func)
@@ -344,8 +345,10 @@ class _Finder(ast.NodeVisitor):
                         self._add("entry", each, "*()")
 
 
-def _is_stored(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+def _stored_names(node: ast.AST) -> Iterator[str]:
+    for each in ast.walk(node):
+        if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store):
+            yield each.id
 
 
 def _is_text(node: ast.AST) -> bool:

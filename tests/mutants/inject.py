@@ -1,4 +1,4 @@
-"""Puts a changed source in the place of a module: of one that is yet to be imported, or of one that is there already."""
+"""Puts a changed source in the place of a module, be it imported already or not."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Collected:
         return not self._failed
 
     def run_all(self, tests: Sequence[str], before: Callable[[str], None]) -> str | None:
-        """Run tests one after the other, calling ``before`` with the name of each; the first that fails, if one does."""
+        """Run tests one after the other, calling ``before`` with the name of each; the first one that fails, if any."""
         for test, following in zip(tests, [*tests[1:], None], strict=True):
             before(test)
             if not self.run(test, following):
